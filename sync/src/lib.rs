@@ -1,0 +1,5 @@
+//! Millpond's synchronisation: wire types, the engine, and the PostgreSQL side.
+
+pub mod change;
+pub mod fault;
+pub mod port;

@@ -1,0 +1,93 @@
+//! The two sides that the engine stands between: an [`Outbox`] that holds changes and a [`Remote`] that takes them.
+//!
+//! Purpose: the engine sees nothing else, so that it runs against a model in simulation and against SQLite and
+//! PostgreSQL in life. Depends on [`crate::change`] and [`crate::fault`].
+
+use std::future::Future;
+
+use uuid::Uuid;
+
+use crate::change::{Batch, Table};
+use crate::fault::RemoteError;
+
+/// How far a batch may grow. The engine adapts it to what the connection carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Rows in a batch.
+    pub rows: usize,
+    /// Bytes of payload in a batch.
+    pub bytes: usize,
+}
+
+/// A row that the server refused, told apart from its batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reject {
+    /// The row's table.
+    pub table: Table,
+    /// The row's id.
+    pub id: Uuid,
+    /// The version that was refused.
+    pub rev: i64,
+    /// Why, as the server's code.
+    pub sqlstate: String,
+    /// Why, in the server's words, without the row's values.
+    pub message: String,
+}
+
+/// A row that the server holds at the same rev with other content.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Conflict {
+    /// The row's table.
+    pub table: Table,
+    /// The row's id.
+    pub id: Uuid,
+    /// The rev that both sides gave to different content.
+    pub rev: i64,
+    /// The digest on the server.
+    pub remote_digest: [u8; 16],
+    /// The server's row, column by column.
+    pub remote_row: serde_json::Value,
+}
+
+/// What became of a batch's rows. Every row is in exactly one of the five.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Receipt {
+    /// Rows inserted or raised.
+    pub applied: usize,
+    /// Rows that the server had with the same digest.
+    pub same: usize,
+    /// Rows that the server had at a higher rev.
+    pub newer: usize,
+    /// Rows at the same rev with other content.
+    pub conflicts: Vec<Conflict>,
+    /// Rows refused.
+    pub rejects: Vec<Reject>,
+}
+
+/// The server's answer to a batch.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Offer {
+    /// It stood at the batch's predecessor: the rows are written, and wait for [`Remote::commit`].
+    Applied(Receipt),
+    /// It stood at this batch already: an acknowledgement was lost. Nothing is open.
+    AlreadyApplied,
+    /// It stands at another batch. Nothing is open.
+    At(Uuid),
+    /// It does not know the stream. Nothing is open.
+    NoStream,
+}
+
+/// The side that takes batches.
+pub trait Remote: Send {
+    /// Offers a batch inside one transaction, which stays open when the answer is [`Offer::Applied`].
+    ///
+    /// # Errors
+    /// Classed by [`RemoteError::fault`]; nothing is kept, and no transaction is left open.
+    fn offer(&mut self, batch: &Batch) -> impl Future<Output = Result<Offer, RemoteError>> + Send;
+
+    /// Commits what [`Remote::offer`] applied.
+    ///
+    /// # Errors
+    /// The connection may fail on either side of the commit: the caller offers the same batch again to learn which.
+    fn commit(&mut self) -> impl Future<Output = Result<(), RemoteError>> + Send;
+}

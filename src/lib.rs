@@ -1,1 +1,3 @@
-//! x
+//! Millpond.
+
+pub mod domain;

@@ -1,3 +1,5 @@
 //! Millpond.
 
+pub mod clock;
 pub mod domain;
+pub mod store;

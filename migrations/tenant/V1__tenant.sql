@@ -160,6 +160,8 @@ CREATE TABLE change_log (
     rev        INTEGER NOT NULL,
     op         TEXT    NOT NULL,
     batch_no   INTEGER,
+    -- To the second, from the writing process' own clock: says how old a waiting change is, decides nothing.
+    changed_at INTEGER NOT NULL DEFAULT (unixepoch() * 1000000),
     CONSTRAINT change_log_op CHECK (op IN ('insert', 'update', 'delete'))
 ) STRICT;
 CREATE INDEX change_log_batch ON change_log (batch_no, seq);
@@ -207,9 +209,11 @@ CREATE TABLE quarantine (
     CONSTRAINT quarantine_reason CHECK (reason IN ('rejected', 'user_not_enrolled', 'parent'))
 ) STRICT, WITHOUT ROWID;
 
--- Both versions of a row that two places changed to the same rev. The local one was offered again above both.
+-- Both versions of a row that two places changed to the same rev. Written before the COMMIT of the batch that met
+-- it, valid only if that committed; the local version is then offered again above both revs.
 CREATE TABLE conflicts (
     id            INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    batch_no      INTEGER NOT NULL,
     table_name    TEXT    NOT NULL,
     pk            BLOB    NOT NULL,
     rev           INTEGER NOT NULL,
@@ -221,6 +225,7 @@ CREATE TABLE conflicts (
     CONSTRAINT conflicts_local_row  CHECK (json_valid(local_row)),
     CONSTRAINT conflicts_remote_row CHECK (json_valid(remote_row))
 ) STRICT;
+CREATE INDEX conflicts_batch ON conflicts (batch_no);
 
 -- Capture. Triggers, so that any program's write is taken in its own transaction. An update that does not raise
 -- `rev` itself (another program's) is raised here, and its digest is left to the sealing of the batch. A row

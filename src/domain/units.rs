@@ -90,6 +90,9 @@ pub struct Timestamp(i64);
 const END_OF_TIME: i64 = 253_402_300_800_000_000;
 
 impl Timestamp {
+    /// The last microsecond of 9999.
+    pub const LATEST: Self = Self(END_OF_TIME - 1);
+
     /// The moment so many microseconds after 1970-01-01T00:00:00Z.
     ///
     /// # Errors

@@ -1,0 +1,181 @@
+//! Opening SQLite: the one place that does, because its flags and pragmas are invariants.
+//!
+//! Every connection: WAL, `synchronous=FULL` (a commit that returned survives a power cut), `busy_timeout` 5 s,
+//! foreign keys on, schema untrusted, cell sizes checked, defensive, no memory map, a cache of at most 8 MiB, a log
+//! that is cut back to 16 MiB. SQLite older than 3.51.3 is refused: its WAL reset can corrupt a file.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, ffi};
+
+use super::error::{self, Error};
+use super::home;
+
+/// Whether a missing file is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Make it where there is none.
+    Create,
+    /// It must be there.
+    Existing,
+}
+
+/// Who closes a connection next: decides what closing costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// A connection that does its work and leaves the file in one piece.
+    Ordinary,
+    /// A hook: it leaves the log as it is, since moving it into the file would cost its caller four syncs.
+    Hook,
+}
+
+/// What a file is, kept in its header as `application_id`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FileKind {
+    /// The registry: "MPRG".
+    Registry,
+    /// A tenant's file: "MPTN".
+    Tenant,
+}
+
+impl FileKind {
+    /// The number in the file's header.
+    pub(crate) const fn application_id(self) -> i64 {
+        match self {
+            Self::Registry => 0x4D50_5247,
+            Self::Tenant => 0x4D50_544E,
+        }
+    }
+}
+
+/// No CREATE: a file that is gone is an error, never a fresh empty one. No mutex: a connection has one user at a time.
+pub(crate) const FLAGS: OpenFlags =
+    OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
+
+const OLDEST_SAFE_SQLITE: i32 = 3_051_003;
+
+/// Opens a file. A new one is made first, empty, with O_EXCL and 0600: SQLite never creates.
+pub(crate) fn open(path: &Path, access: Access, usage: Use) -> Result<Connection, Error> {
+    if rusqlite::version_number() < OLDEST_SAFE_SQLITE {
+        return Err(Error::OldSqlite {
+            found: rusqlite::version(),
+        });
+    }
+    if access == Access::Create {
+        match home::create_new(path) {
+            Ok(_) => {}
+            Err(source) if source.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(source) => {
+                return Err(Error::File {
+                    action: "create",
+                    path: path.to_owned(),
+                    source,
+                });
+            }
+        }
+    }
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the place that the rule points to"
+    )]
+    let connection =
+        Connection::open_with_flags(path, FLAGS).map_err(|source| unopened(path, source))?;
+    configure(&connection, usage).map_err(|source| unopened(path, source))?;
+    Ok(connection)
+}
+
+/// Sets what every connection is held to.
+pub(crate) fn configure(connection: &Connection, usage: Use) -> rusqlite::Result<()> {
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true)?;
+    connection.set_db_config(
+        DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE,
+        usage == Use::Hook,
+    )?;
+    connection.set_prepared_statement_cache_capacity(64);
+    connection.execute_batch(
+        "PRAGMA journal_mode = WAL;
+         PRAGMA synchronous = FULL;
+         PRAGMA cell_size_check = ON;
+         PRAGMA mmap_size = 0;
+         PRAGMA cache_size = -8192;
+         PRAGMA journal_size_limit = 16777216;",
+    )
+}
+
+/// Tells a damaged file from a missing or forbidden one.
+fn unopened(path: &Path, source: rusqlite::Error) -> Error {
+    let code = source
+        .sqlite_error()
+        .map_or(0, |failure| failure.extended_code & 0xff);
+    match code {
+        ffi::SQLITE_NOTADB | ffi::SQLITE_CORRUPT => Error::Corrupt {
+            path: path.to_owned(),
+            source,
+        },
+        ffi::SQLITE_CANTOPEN | ffi::SQLITE_PERM | ffi::SQLITE_READONLY => Error::File {
+            action: "open",
+            path: path.to_owned(),
+            source: std::fs::metadata(path)
+                .err()
+                .unwrap_or_else(|| io::ErrorKind::PermissionDenied.into()),
+        },
+        _ => error::query("open the database")(source),
+    }
+}
+
+/// What the header of a file says of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Schema {
+    /// Nothing has been written yet.
+    Empty,
+    /// An older version, to be brought up.
+    Older(i64),
+    /// The version that this program writes.
+    Current,
+}
+
+/// Reads and checks the header: the kind of file, and a schema that is not newer than `known`.
+pub(crate) fn check_header(
+    connection: &Connection,
+    path: &Path,
+    kind: FileKind,
+    known: i64,
+) -> Result<Schema, Error> {
+    let read = |pragma: &str| {
+        connection
+            .pragma_query_value(None, pragma, |row| row.get::<_, i64>(0))
+            .map_err(|source| unopened(path, source))
+    };
+    let (application_id, version) = (read("application_id")?, read("user_version")?);
+    match (application_id, version) {
+        (0, 0) => {
+            let tables: i64 = connection
+                .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+                .map_err(|source| unopened(path, source))?;
+            // A migration that was cut short leaves its own history table and nothing else.
+            if tables > 2 {
+                Err(Error::OtherProgram {
+                    path: path.to_owned(),
+                })
+            } else {
+                Ok(Schema::Empty)
+            }
+        }
+        (id, _) if id != kind.application_id() => Err(Error::OtherProgram {
+            path: path.to_owned(),
+        }),
+        (_, found) if found > known => Err(Error::SchemaNewer {
+            path: path.to_owned(),
+            found,
+            known,
+        }),
+        (_, found) if found < known => Ok(Schema::Older(found)),
+        _ => Ok(Schema::Current),
+    }
+}

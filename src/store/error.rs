@@ -1,0 +1,231 @@
+//! What can go wrong in the store, as the questions that callers ask: is it there, is it taken, shall I wait?
+
+use std::path::PathBuf;
+
+use rusqlite::ffi;
+
+use crate::domain::InvalidValue;
+
+/// A failure of the store.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is no home yet.
+    #[error("there is no Millpond home at {}", path.display())]
+    NoHome {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// Another user owns the home, or others may write to it.
+    #[error("{} is not private to this user: {problem}", path.display())]
+    NotOurs {
+        /// The directory or file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The file system refused.
+    #[error("cannot {action} {}", path.display())]
+    File {
+        /// What was being done.
+        action: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A value is taken already.
+    #[error("{table} already holds a row with this {}", columns.join(", "))]
+    UniqueViolation {
+        /// The table.
+        table: String,
+        /// The columns of the constraint.
+        columns: Vec<String>,
+    },
+    /// There is no such row.
+    #[error("there is no {what} {key}")]
+    NotFound {
+        /// What was looked for.
+        what: &'static str,
+        /// By what.
+        key: String,
+    },
+    /// A row names another that is not there, or is still named by one.
+    #[error("cannot {action}: a row that it refers to is missing, or one refers to it")]
+    ForeignKey {
+        /// What was being done.
+        action: &'static str,
+    },
+    /// A constraint of the schema refused a value.
+    #[error("cannot {action}: the value breaks {constraint}")]
+    Check {
+        /// What was being done.
+        action: &'static str,
+        /// The constraint's name.
+        constraint: String,
+    },
+    /// Another process holds what is needed: try again.
+    #[error("cannot {action}: another process is at work on it")]
+    Busy {
+        /// What was being done.
+        action: &'static str,
+    },
+    /// The disk is full.
+    #[error("cannot {action}: the disk is full")]
+    DiskFull {
+        /// What was being done.
+        action: &'static str,
+    },
+    /// The file is damaged or no database.
+    #[error("{} is damaged or is not a database", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite says.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// The file was written by a newer Millpond.
+    #[error("{} has schema version {found}; this program knows up to {known}", path.display())]
+    SchemaNewer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The newest that is known here.
+        known: i64,
+    },
+    /// The file is a database of another program.
+    #[error("{} is not a Millpond database", path.display())]
+    OtherProgram {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file says that it belongs to another tenant than the registry says.
+    #[error("{} belongs to another tenant", path.display())]
+    WrongTenant {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The tenant has synchronised under another id already.
+    #[error("tenant {domain} has already synchronised under another id")]
+    AlreadySynced {
+        /// The tenant.
+        domain: String,
+    },
+    /// This SQLite is too old.
+    #[error("SQLite {found} has a bug that can corrupt a write-ahead log; 3.51.3 is needed")]
+    OldSqlite {
+        /// Its version.
+        found: &'static str,
+    },
+    /// A value that its type does not take.
+    #[error(transparent)]
+    Invalid(#[from] InvalidValue),
+    /// The schema could not be brought up to date.
+    #[error("cannot migrate {}", path.display())]
+    Migration {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: Box<refinery::Error>,
+    },
+    /// No connection could be had in time.
+    #[error("no connection to the tenant's file became free")]
+    Pool {
+        /// Why not.
+        #[source]
+        source: r2d2::Error,
+    },
+    /// Anything else that SQLite says.
+    #[error("cannot {action}")]
+    Query {
+        /// What was being done.
+        action: &'static str,
+        /// What SQLite says.
+        #[source]
+        source: rusqlite::Error,
+    },
+}
+
+impl Error {
+    /// A stable name of the kind, for programs.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::NoHome { .. } => "no_home",
+            Self::NotOurs { .. } => "permission",
+            Self::File { .. } => "io",
+            Self::UniqueViolation { .. } => "unique_violation",
+            Self::NotFound { .. } => "not_found",
+            Self::ForeignKey { .. } => "foreign_key",
+            Self::Check { .. } => "check",
+            Self::Busy { .. } => "busy",
+            Self::DiskFull { .. } => "disk_full",
+            Self::Corrupt { .. } => "corrupt",
+            Self::SchemaNewer { .. } => "schema_newer",
+            Self::OtherProgram { .. } => "other_program",
+            Self::WrongTenant { .. } => "wrong_tenant",
+            Self::AlreadySynced { .. } => "already_synced",
+            Self::OldSqlite { .. } => "old_sqlite",
+            Self::Invalid(_) => "invalid",
+            Self::Migration { .. } => "migration",
+            Self::Pool { .. } => "pool",
+            Self::Query { .. } => "query",
+        }
+    }
+
+    /// Whether waiting and trying again can help.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::Busy { .. } | Self::Pool { .. })
+    }
+
+    pub(crate) fn not_found(what: &'static str, key: impl ToString) -> Self {
+        Self::NotFound {
+            what,
+            key: key.to_string(),
+        }
+    }
+}
+
+/// Turns SQLite's error into the store's by its extended result code (<https://sqlite.org/rescode.html>).
+///
+/// Only the names of columns and constraints are read from the text, since SQLite gives them nowhere else.
+pub(crate) fn query(action: &'static str) -> impl FnOnce(rusqlite::Error) -> Error {
+    move |source| {
+        let rusqlite::Error::SqliteFailure(failure, message) = &source else {
+            return Error::Query { action, source };
+        };
+        let named = message
+            .as_deref()
+            .and_then(|text| text.rsplit_once(": "))
+            .map_or("", |(_, names)| names);
+        match failure.extended_code {
+            ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY => unique(named),
+            ffi::SQLITE_CONSTRAINT_FOREIGNKEY => Error::ForeignKey { action },
+            ffi::SQLITE_CONSTRAINT_CHECK => Error::Check {
+                action,
+                constraint: named.to_owned(),
+            },
+            code if code & 0xff == ffi::SQLITE_BUSY || code & 0xff == ffi::SQLITE_LOCKED => {
+                Error::Busy { action }
+            }
+            code if code & 0xff == ffi::SQLITE_FULL => Error::DiskFull { action },
+            _ => Error::Query { action, source },
+        }
+    }
+}
+
+fn unique(named: &str) -> Error {
+    let mut table = String::new();
+    let mut columns = Vec::new();
+    for column in named.split(", ") {
+        let (of, name) = column.split_once('.').unwrap_or(("", column));
+        of.clone_into(&mut table);
+        columns.push(name.to_owned());
+    }
+    Error::UniqueViolation { table, columns }
+}

@@ -1,0 +1,226 @@
+//! The store: a registry of tenants, and one SQLite file for each.
+//!
+//! Purpose: the only code that opens SQLite. Depends on [`crate::domain`] and [`crate::clock`].
+//! Invariants: no query runs without a tenant's handle; a handle carries its tenant's id, and the file's own id is
+//! checked against it whenever a connection is opened; only a [`Writer`] writes, and it lives inside an IMMEDIATE
+//! transaction; directories are 0700 and files 0600; nothing is created where only opening was asked for; a file of
+//! a newer schema, of another program or of another tenant is refused.
+
+mod columns;
+pub(crate) mod connection;
+mod digest;
+mod enrolments;
+mod error;
+mod home;
+mod metrics;
+mod migrate;
+pub mod outbox;
+mod page;
+mod pool;
+mod registry;
+mod rekey;
+mod sessions;
+mod tenant;
+mod tool_metrics;
+mod users;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use enrolments::{EnrolledUser, Enrolment};
+pub use error::Error;
+pub use home::{FileLock, Home};
+pub use metrics::{MetricsFilter, MetricsKey, MetricsRow};
+pub use page::{Cursor, Page};
+pub use sessions::{SessionFilter, SessionSort, Sessions, SessionsMut};
+pub use tenant::{Reader, TenantStore, Writer};
+pub use tool_metrics::{ToolMetrics, ToolMetricsMut};
+pub use users::{Users, UsersMut};
+
+use crate::clock::{Clock, SystemClock};
+use crate::domain::ids::TenantId;
+use crate::domain::tenant::{Domain, NewTenant, Tenant};
+use connection::Access;
+use pool::Pools;
+use registry::Registry;
+
+/// What recording a sighting did to the row that it is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sighting {
+    /// There was no such row; there is now.
+    Inserted,
+    /// The row learned something.
+    Raised,
+    /// The row knew it all.
+    Unchanged,
+}
+
+/// All tenants of one home.
+#[derive(Debug)]
+pub struct Store {
+    home: Home,
+    registry: Registry,
+    pools: Pools,
+    clock: Arc<dyn Clock>,
+}
+
+impl Store {
+    /// Opens the home, making it and its registry where there is none.
+    ///
+    /// # Errors
+    /// [`Error::NotOurs`] where another user owns the home, [`Error::SchemaNewer`] where a newer Millpond wrote the
+    /// registry, and what the file system says.
+    pub fn init(home: Home) -> Result<Self, Error> {
+        home.create()?;
+        Self::with_clock(home, Arc::new(SystemClock), Access::Create)
+    }
+
+    /// Opens an existing home.
+    ///
+    /// # Errors
+    /// [`Error::NoHome`] where there is none, and those of [`Store::init`].
+    pub fn open(home: Home) -> Result<Self, Error> {
+        home.check()?;
+        Self::with_clock(home, Arc::new(SystemClock), Access::Existing)
+    }
+
+    /// Opens a home with a clock of the caller's, making it where there is none.
+    ///
+    /// # Errors
+    /// Those of [`Store::init`].
+    pub fn init_with_clock(home: Home, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        home.create()?;
+        Self::with_clock(home, clock, Access::Create)
+    }
+
+    fn with_clock(home: Home, clock: Arc<dyn Clock>, access: Access) -> Result<Self, Error> {
+        let registry = Registry::open(&home, access)?;
+        Ok(Self {
+            home,
+            registry,
+            pools: Pools::default(),
+            clock,
+        })
+    }
+
+    /// The home that this store is of.
+    #[must_use]
+    pub const fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// The clock that stamps what is written.
+    #[must_use]
+    pub fn clock(&self) -> &dyn Clock {
+        self.clock.as_ref()
+    }
+
+    /// Every tenant, by domain.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn tenants(&self) -> Result<Vec<Tenant>, Error> {
+        self.registry.list()
+    }
+
+    /// The registry's entry of one tenant.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where there is no such tenant.
+    pub fn find_tenant(&self, domain: &Domain) -> Result<Tenant, Error> {
+        self.registry.find(domain).map(|entry| entry.tenant)
+    }
+
+    /// Makes a tenant: its directory, its file, and last its entry in the registry.
+    ///
+    /// # Errors
+    /// [`Error::UniqueViolation`] where the domain, id or schema name is taken; nothing is left behind then.
+    pub fn create_tenant(&self, new: &NewTenant) -> Result<Tenant, Error> {
+        let directory = self.home.create_tenant_directory()?;
+        let made = tenant::create_file(&self.home, directory, new.id)
+            .and_then(|()| self.registry.insert(new, directory, self.clock.now()));
+        if made.is_err() {
+            // The entry is what makes a tenant: without it the directory is litter, and never held a row.
+            self.home.remove_tenant_directory(directory);
+        }
+        made
+    }
+
+    /// Opens a tenant by its domain, finishing a re-keying that was cut short.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where there is no such tenant; [`Error::WrongTenant`] where the file says that it belongs
+    /// to another one; [`Error::SchemaNewer`] and what the file system says.
+    pub fn tenant(&self, domain: &Domain) -> Result<TenantStore, Error> {
+        let mut entry = self.registry.find(domain)?;
+        if self.registry.rekeying(entry.tenant.id)?.is_some() {
+            self.finish_rekeying(&entry)?;
+            entry = self.registry.find(domain)?;
+        }
+        let path = self.home.tenant_file(entry.directory);
+        let pool = self.pools.open(entry.tenant.id, &path)?;
+        Ok(TenantStore::new(
+            entry.tenant,
+            path,
+            pool,
+            Arc::clone(&self.clock),
+        ))
+    }
+
+    /// Opens a tenant with one connection and no pool, leaving the write-ahead log to others: for a process that
+    /// writes once, costs its caller as little as possible, and ends.
+    ///
+    /// # Errors
+    /// Those of [`Store::tenant`].
+    pub fn tenant_for_hook(&self, domain: &Domain) -> Result<TenantStore, Error> {
+        let entry = self.registry.find(domain)?;
+        if self.registry.rekeying(entry.tenant.id)?.is_some() {
+            return self.tenant(domain);
+        }
+        let path = self.home.tenant_file(entry.directory);
+        let connection = tenant::open_checked(&path, entry.tenant.id, connection::Use::Hook)?;
+        Ok(TenantStore::single(
+            entry.tenant,
+            path,
+            connection,
+            Arc::clone(&self.clock),
+        ))
+    }
+
+    /// Opens a tenant by its id.
+    ///
+    /// # Errors
+    /// Those of [`Store::tenant`].
+    pub fn tenant_by_id(&self, id: TenantId) -> Result<TenantStore, Error> {
+        let domain = self.registry.find_by_id(id)?.tenant.domain;
+        self.tenant(&domain)
+    }
+
+    /// The default tenant: the one that was made first, unless another was chosen.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn default_tenant(&self) -> Result<Option<Domain>, Error> {
+        self.registry.default_tenant()
+    }
+
+    /// The file of a tenant.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where there is no such tenant.
+    pub fn tenant_path(&self, domain: &Domain) -> Result<PathBuf, Error> {
+        Ok(self.home.tenant_file(self.registry.find(domain)?.directory))
+    }
+
+    /// Takes the lock that lets one process at a time synchronise a tenant.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] where another process holds it.
+    pub fn lock_sync(&self, domain: &Domain) -> Result<FileLock, Error> {
+        let directory = self.registry.find(domain)?.directory;
+        FileLock::try_take(
+            &self.home.tenant_lock(directory, "sync"),
+            "synchronise the tenant",
+        )
+    }
+}

@@ -1,0 +1,227 @@
+//! Settling: what became of a batch, and where the stream goes on.
+
+use rusqlite::{OptionalExtension as _, params};
+use uuid::Uuid;
+
+use super::{OutboxMut, SealedBatch, offer_everything};
+use crate::store::error::{self, Error};
+
+/// A row that the server refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundReject {
+    /// The row's table.
+    pub table: &'static str,
+    /// The row's id.
+    pub id: Uuid,
+    /// The version that was refused.
+    pub rev: i64,
+    /// The server's code.
+    pub sqlstate: String,
+    /// Why, in words.
+    pub message: String,
+}
+
+/// A row that the server holds at the same rev with other content.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FoundConflict {
+    /// The row's table.
+    pub table: &'static str,
+    /// The row's id.
+    pub id: Uuid,
+    /// The rev that both sides have.
+    pub rev: i64,
+    /// The digest of this side's row.
+    pub local_digest: [u8; 16],
+    /// The digest of the server's row.
+    pub remote_digest: [u8; 16],
+    /// This side's row as JSON.
+    pub local_row: String,
+    /// The server's row as JSON.
+    pub remote_row: String,
+}
+
+impl OutboxMut<'_> {
+    /// Writes down what an offer found, before its COMMIT. It counts once the batch is acknowledged; a further offer
+    /// of the same batch replaces it.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn journal(
+        &self,
+        batch: &SealedBatch,
+        rejects: &[FoundReject],
+        conflicts: &[FoundConflict],
+    ) -> Result<(), Error> {
+        let action = "journal a batch's outcome";
+        self.execute(
+            action,
+            "DELETE FROM batch_rejects WHERE batch_no = ?1",
+            &[&batch.no],
+        )?;
+        self.execute(
+            action,
+            "DELETE FROM conflicts WHERE batch_no = ?1",
+            &[&batch.no],
+        )?;
+        for found in rejects {
+            self.execute(
+                action,
+                "INSERT INTO batch_rejects (batch_no, table_name, pk, rev, sqlstate, message)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                params![
+                    batch.no,
+                    found.table,
+                    found.id,
+                    found.rev,
+                    found.sqlstate,
+                    found.message
+                ],
+            )?;
+        }
+        for found in conflicts {
+            self.execute(
+                action,
+                "INSERT INTO conflicts (batch_no, table_name, pk, rev, local_digest, remote_digest,
+                                        local_row, remote_row, detected_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                params![
+                    batch.no,
+                    found.table,
+                    found.id,
+                    found.rev,
+                    found.local_digest,
+                    found.remote_digest,
+                    found.local_row,
+                    found.remote_row,
+                    self.reader.now().as_micros(),
+                ],
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Marks a batch as taken by the server. What it refused goes to quarantine, unless it was edited since; a row in
+    /// conflict waits again above both revs.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn acknowledge(&self, batch: &SealedBatch) -> Result<(), Error> {
+        let now = self.reader.now().as_micros();
+        self.execute(
+            "acknowledge a batch",
+            "UPDATE sync_batches SET state = 'acknowledged', acknowledged_at = ?2 WHERE batch_no = ?1",
+            &[&batch.no, &now],
+        )?;
+        for table in super::TABLES {
+            self.quarantine_rejects(batch, table, now)?;
+            self.raise_conflicts(batch, table)?;
+        }
+        self.execute(
+            "acknowledge a batch",
+            "DELETE FROM batch_rejects WHERE batch_no = ?1",
+            &[&batch.no],
+        )?;
+        Ok(())
+    }
+
+    fn quarantine_rejects(&self, batch: &SealedBatch, table: &str, now: i64) -> Result<(), Error> {
+        // 23503: a call whose session was refused fails by its foreign key. It waits for the session, not for itself.
+        let session = if table == "tool_metrics" {
+            "EXISTS (SELECT 1 FROM quarantine s
+                     WHERE s.table_name = 'metrics_sessions' AND s.pk = t.session_id)"
+        } else {
+            "0"
+        };
+        self.execute(
+            "quarantine rows",
+            &format!(
+                "INSERT INTO quarantine (table_name, pk, rev, reason, sqlstate, message, since)
+                 SELECT r.table_name, r.pk, r.rev,
+                        CASE WHEN r.sqlstate = '23503' AND {session} THEN 'parent' ELSE 'rejected' END,
+                        r.sqlstate, r.message, ?3
+                 FROM batch_rejects r JOIN {table} t ON t.id = r.pk AND t.rev = r.rev
+                 WHERE r.batch_no = ?1 AND r.table_name = ?2
+                 ON CONFLICT (table_name, pk) DO UPDATE
+                 SET rev = excluded.rev, reason = excluded.reason, sqlstate = excluded.sqlstate,
+                     message = excluded.message"
+            ),
+            &[&batch.no, &table, &now],
+        )?;
+        self.execute(
+            "quarantine rows",
+            "UPDATE change_log SET batch_no = 0
+             WHERE batch_no = ?1 AND table_name = ?2
+               AND pk IN (SELECT pk FROM quarantine WHERE table_name = ?2)",
+            &[&batch.no, &table],
+        )
+        .map(drop)
+    }
+
+    fn raise_conflicts(&self, batch: &SealedBatch, table: &str) -> Result<(), Error> {
+        let of_batch =
+            "SELECT pk FROM conflicts WHERE batch_no = ?1 AND table_name = ?2 AND rev = t.rev";
+        // Raising `rev` alone is no change of payload: the trigger stays silent, so the change is logged here.
+        self.execute(
+            "raise a row in conflict",
+            &format!(
+                "INSERT INTO change_log (table_name, pk, rev, op)
+                 SELECT ?2, t.id, t.rev + 1, 'update' FROM {table} t WHERE t.id IN ({of_batch})"
+            ),
+            &[&batch.no, &table],
+        )?;
+        self.execute(
+            "raise a row in conflict",
+            &format!("UPDATE {table} AS t SET rev = rev + 1 WHERE t.id IN ({of_batch})"),
+            &[&batch.no, &table],
+        )
+        .map(drop)
+    }
+
+    /// Goes back to an older batch of the stream, since the server stands there: what came after waits again.
+    /// False where this file's journal does not know the batch.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn rewind(&self, stream_id: Uuid, to: Uuid) -> Result<bool, Error> {
+        let no: Option<i64> = self
+            .connection()
+            .query_row(
+                "SELECT batch_no FROM sync_batches
+                 WHERE stream_id = ?1 AND batch_id = ?2 AND state = 'acknowledged'",
+                params![stream_id, to],
+                |row| row.get(0),
+            )
+            .optional()
+            .map_err(error::query("look into the journal"))?;
+        let Some(no) = no else {
+            return Ok(false);
+        };
+        let action = "go back in the journal";
+        self.execute(
+            action,
+            "UPDATE change_log SET batch_no = NULL WHERE batch_no > ?1",
+            &[&no],
+        )?;
+        self.execute(
+            action,
+            "DELETE FROM conflicts
+             WHERE batch_no IN (SELECT batch_no FROM sync_batches WHERE state = 'sealed')",
+            &[],
+        )?;
+        self.execute(
+            action,
+            "DELETE FROM sync_batches WHERE batch_no > ?1",
+            &[&no],
+        )?;
+        Ok(true)
+    }
+
+    /// Begins a new stream and lets every row of the file wait again: the server does not know the old one.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn begin_anew(&self) -> Result<Uuid, Error> {
+        offer_everything(self.connection()).map_err(error::query("offer everything again"))?;
+        self.begin_stream()
+    }
+}

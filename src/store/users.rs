@@ -1,0 +1,159 @@
+//! A tenant's users.
+
+use std::ops::Deref;
+
+use rusqlite::{OptionalExtension as _, Row, ToSql};
+
+use super::columns::{named, some_time, text};
+use super::digest;
+use super::error::{self, Error};
+use super::tenant::{Reader, Writer};
+use crate::domain::ids::UserId;
+use crate::domain::user::{Email, NewUser, PersonName, Role, User};
+
+const COLUMNS: &str =
+    "id, email, first_name, last_name, role, timezone, is_active, created_at, updated_at";
+
+/// The key of the user that work is recorded for unless another is named.
+const DEFAULT_USER: &str = "default_user";
+
+/// Reads users.
+#[derive(Debug)]
+pub struct Users<'r> {
+    reader: &'r Reader<'r>,
+}
+
+/// Writes users.
+#[derive(Debug)]
+pub struct UsersMut<'w> {
+    users: Users<'w>,
+    writer: &'w Writer<'w>,
+}
+
+impl<'c> Reader<'c> {
+    /// The tenant's users.
+    #[must_use]
+    pub fn users(&'c self) -> Users<'c> {
+        Users { reader: self }
+    }
+}
+
+impl<'c> Writer<'c> {
+    /// The tenant's users, to write.
+    #[must_use]
+    pub fn users(&'c self) -> UsersMut<'c> {
+        UsersMut {
+            users: Users { reader: self },
+            writer: self,
+        }
+    }
+}
+
+impl<'w> Deref for UsersMut<'w> {
+    type Target = Users<'w>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.users
+    }
+}
+
+impl Users<'_> {
+    /// Every user that is not deleted, by email.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn list(&self) -> Result<Vec<User>, Error> {
+        let sql = format!("SELECT {COLUMNS} FROM users WHERE deleted_at IS NULL ORDER BY email");
+        self.reader
+            .connection()
+            .prepare_cached(&sql)
+            .and_then(|mut statement| statement.query_map([], from_row)?.collect())
+            .map_err(error::query("list users"))
+    }
+
+    /// The user with that email.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where there is none.
+    pub fn find_by_email(&self, email: &Email) -> Result<User, Error> {
+        let sql = format!("SELECT {COLUMNS} FROM users WHERE email = ?1 AND deleted_at IS NULL");
+        self.reader
+            .connection()
+            .prepare_cached(&sql)
+            .and_then(|mut statement| statement.query_row([email.as_str()], from_row).optional())
+            .map_err(error::query("find a user"))?
+            .ok_or_else(|| Error::not_found("user", email))
+    }
+
+    /// The user that work is recorded for unless another is named: the one chosen by [`UsersMut::set_default`], or
+    /// the only one there is.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where none was chosen and there is none or several.
+    pub fn default(&self) -> Result<User, Error> {
+        if let Some(email) = self.reader.meta(DEFAULT_USER)? {
+            return self.find_by_email(&Email::parse(&email)?);
+        }
+        let mut users = self.list()?;
+        match (users.pop(), users.is_empty()) {
+            (Some(only), true) => Ok(only),
+            _ => Err(Error::not_found("default user", "in this tenant")),
+        }
+    }
+}
+
+impl UsersMut<'_> {
+    /// Adds a user.
+    ///
+    /// # Errors
+    /// [`Error::UniqueViolation`] where the email or id is taken.
+    pub fn insert(&self, new: &NewUser) -> Result<User, Error> {
+        let now = self.writer.now().as_micros();
+        let id = new.id.as_uuid();
+        let first_name = new.first_name.as_ref().map(PersonName::as_str);
+        let last_name = new.last_name.as_ref().map(PersonName::as_str);
+        let payload: [&dyn ToSql; 5] = [
+            &id,
+            &new.email.as_str(),
+            &first_name,
+            &last_name,
+            &new.role.as_str(),
+        ];
+        let digest = digest::of_params(&payload).map_err(error::query("digest a user"))?;
+        let [id, email, first_name, last_name, role] = payload;
+        self.writer
+            .connection()
+            .prepare_cached(
+                "INSERT INTO users (id, email, first_name, last_name, role, created_at, updated_at, digest)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7)",
+            )
+            .and_then(|mut insert| {
+                insert.execute([id, email, first_name, last_name, role, &now, &digest])
+            })
+            .map_err(error::query("add a user"))?;
+        self.find_by_email(&new.email)
+    }
+
+    /// Chooses the user that work is recorded for unless another is named.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where there is no such user.
+    pub fn set_default(&self, email: &Email) -> Result<(), Error> {
+        self.find_by_email(email)?;
+        self.writer.set_meta(DEFAULT_USER, email.as_str())
+    }
+}
+
+fn from_row(row: &Row<'_>) -> rusqlite::Result<User> {
+    Ok(User {
+        id: UserId::from_uuid(row.get(0)?),
+        email: named(row, 1, Email::parse)?,
+        first_name: text(row, 2)?,
+        last_name: text(row, 3)?,
+        role: named(row, 4, Role::parse)?,
+        timezone: row.get(5)?,
+        is_active: row.get(6)?,
+        created_at: some_time(row, 7)?,
+        updated_at: some_time(row, 8)?,
+    })
+}

@@ -97,11 +97,19 @@ pub struct Batch {
 }
 
 const fn column(name: &'static str, kind: Kind) -> Column {
-    Column { name, kind, mutable: true }
+    Column {
+        name,
+        kind,
+        mutable: true,
+    }
 }
 
 const fn settled(name: &'static str, kind: Kind) -> Column {
-    Column { name, kind, mutable: false }
+    Column {
+        name,
+        kind,
+        mutable: false,
+    }
 }
 
 const METRICS_SESSIONS: &[Column] = &[
@@ -168,7 +176,11 @@ const DASHBOARD_CONFIGS: &[Column] = &[
 
 impl Table {
     /// Every table that travels, parents first.
-    pub const ALL: [Self; 3] = [Self::MetricsSessions, Self::ToolMetrics, Self::DashboardConfigs];
+    pub const ALL: [Self; 3] = [
+        Self::MetricsSessions,
+        Self::ToolMetrics,
+        Self::DashboardConfigs,
+    ];
 
     /// The table's name, the same on both sides.
     #[must_use]

@@ -54,6 +54,12 @@ impl RemoteError {
     /// Makes an error from its parts.
     #[must_use]
     pub fn new(action: &'static str, fault: Fault, message: impl Into<String>) -> Self {
-        Self { action, fault, sqlstate: None, message: message.into(), source: None }
+        Self {
+            action,
+            fault,
+            sqlstate: None,
+            message: message.into(),
+            source: None,
+        }
     }
 }

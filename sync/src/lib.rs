@@ -3,3 +3,4 @@
 pub mod change;
 pub mod fault;
 pub mod port;
+pub mod postgres;

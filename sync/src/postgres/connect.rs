@@ -196,7 +196,7 @@ fn timed_out(action: &'static str) -> RemoteError {
     )
 }
 
-/// Reads a value of a returned row.
+/// Reads a value of a returned row by its place.
 ///
 /// # Errors
 /// [`Fault::Systemic`] where the column is missing or of another type: the programs disagree.
@@ -211,25 +211,39 @@ pub(crate) fn value<'a, T: tokio_postgres::types::FromSql<'a>>(
 
 /// Turns the client library's error into ours.
 pub(crate) fn remote_error(action: &'static str, error: tokio_postgres::Error) -> RemoteError {
+    let told = read_error(action, &error);
+    // A server's error stays out of the chain: its DETAIL quotes the row.
+    if told.sqlstate.is_some() {
+        told
+    } else {
+        RemoteError {
+            source: Some(Box::new(error)),
+            ..told
+        }
+    }
+}
+
+/// What an error says, without the error itself as its source.
+pub(crate) fn read_error(action: &'static str, error: &tokio_postgres::Error) -> RemoteError {
     if let Some(db) = error.as_db_error() {
         let sqlstate = db.code().code().to_owned();
-        let message = match (classify(&sqlstate), db.constraint(), db.column()) {
+        let fault = classify(&sqlstate);
+        let message = match (fault, db.constraint(), db.column()) {
             (Fault::Row, Some(constraint), _) => format!("the row violates {constraint}"),
             (Fault::Row, None, Some(column)) => format!("the row's {column} is refused"),
             // The server's words for class 22 quote the value.
-            (Fault::Row, None, None) => format!("a value is refused ({sqlstate})"),
+            (Fault::Row, None, None) => "a value is refused".to_owned(),
             _ => db.message().to_owned(),
         };
-        // The library's error stays out of the chain: its DETAIL quotes the row.
         return RemoteError {
-            sqlstate: Some(sqlstate.clone()),
-            ..RemoteError::new(action, classify(&sqlstate), message)
+            sqlstate: Some(sqlstate),
+            ..RemoteError::new(action, fault, message)
         };
     }
     let (fault, message) = if error.is_closed() {
         (Fault::Transient, "the server closed the connection")
     } else {
-        match causes(&error) {
+        match causes(error) {
             Cause::Certificate => (Fault::Systemic, "the server's certificate is not trusted"),
             Cause::Network => (Fault::Transient, "the server cannot be reached"),
             Cause::Other => (
@@ -238,10 +252,7 @@ pub(crate) fn remote_error(action: &'static str, error: tokio_postgres::Error) -
             ),
         }
     };
-    RemoteError {
-        source: Some(Box::new(error)),
-        ..RemoteError::new(action, fault, message)
-    }
+    RemoteError::new(action, fault, message)
 }
 
 enum Cause {
@@ -262,7 +273,7 @@ fn causes(error: &(dyn StdError + 'static)) -> Cause {
             found = Cause::Network;
             if io_error
                 .get_ref()
-                .is_some_and(|inner| inner.is::<rustls::Error>())
+                .is_some_and(<dyn StdError + Send + Sync>::is::<rustls::Error>)
             {
                 return Cause::Certificate;
             }

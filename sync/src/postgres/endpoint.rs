@@ -4,7 +4,7 @@
 //! off loopback TLS with full verification is the rule, whatever the URL's `sslmode` says, unless the URL says
 //! `sslmode=disable&millpond_insecure=plaintext` in so many words; neither Debug nor Display shows a password.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -99,6 +99,19 @@ impl Endpoint {
     /// # Errors
     /// [`EndpointError`] where it is malformed, or asks for plain text to another machine.
     pub fn parse(url: &str) -> Result<Self, EndpointError> {
+        let endpoint = Self::parse_location(url)?;
+        if endpoint.user().is_empty() {
+            Err(EndpointError::NoUser)
+        } else {
+            Ok(endpoint)
+        }
+    }
+
+    /// Reads a URL that need not name a user: where devices find the server, as an admin gives it.
+    ///
+    /// # Errors
+    /// As [`Endpoint::parse`], but for the user.
+    pub fn parse_location(url: &str) -> Result<Self, EndpointError> {
         if !url.starts_with("postgresql://") && !url.starts_with("postgres://") {
             return Err(EndpointError::NotPostgres);
         }
@@ -106,9 +119,6 @@ impl Endpoint {
         let mut config = Config::from_str(&query.rest).map_err(|_| EndpointError::Malformed)?;
         if config.get_hosts().is_empty() {
             return Err(EndpointError::NoHost);
-        }
-        if config.get_user().is_none_or(str::is_empty) {
-            return Err(EndpointError::NoUser);
         }
         let protection = query.protection(&config)?;
         config
@@ -169,6 +179,24 @@ impl Endpoint {
         is_loopback(&self.config)
     }
 
+    /// The URL of another login on this server, and of `database` where this one names none. Holds the password.
+    #[must_use]
+    pub fn url_for(&self, user: &str, password: &Secret, database: &str) -> String {
+        let database = self.config.get_dbname().unwrap_or(database);
+        let protection = match (&self.protection, self.is_loopback()) {
+            (Protection::Tls { .. }, _) => "sslmode=verify-full",
+            (Protection::Plain, true) => "sslmode=disable",
+            (Protection::Plain, false) => "sslmode=disable&millpond_insecure=plaintext",
+        };
+        format!(
+            "postgresql://{}:{}@{}/{}?{protection}",
+            percent_encoded(user),
+            percent_encoded(password.expose()),
+            self.host_and_port(),
+            percent_encoded(database),
+        )
+    }
+
     /// The password, where the URL has one.
     #[must_use]
     pub fn password(&self) -> Option<&Secret> {
@@ -226,14 +254,26 @@ impl Query {
             root_certificates: self.root_certificates,
         };
         match self.ssl_mode.as_deref() {
-            Some("require" | "verify-ca" | "verify-full") => Ok(tls),
             None | Some("allow" | "prefer") if local => Ok(Protection::Plain),
-            None | Some("allow" | "prefer") => Ok(tls),
+            None | Some("allow" | "prefer" | "require" | "verify-ca" | "verify-full") => Ok(tls),
             Some("disable") if local || self.plaintext => Ok(Protection::Plain),
             Some("disable") => Err(EndpointError::PlaintextOffLoopback),
             Some(_) => Err(EndpointError::UnknownSslMode),
         }
     }
+}
+
+/// Encodes all but RFC 3986's unreserved characters.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
 }
 
 /// True where every address is this machine's own. `hostaddr` counts too: it is where the bytes go.
@@ -254,7 +294,7 @@ fn is_loopback(config: &Config) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Endpoint, EndpointError, Protection};
+    use super::{Endpoint, EndpointError, Protection, Secret};
 
     fn protection(url: &str) -> Result<Protection, EndpointError> {
         Endpoint::parse(url).map(|endpoint| endpoint.protection)
@@ -327,5 +367,27 @@ mod tests {
             Endpoint::parse("postgresql://h/d"),
             Err(EndpointError::NoUser)
         ));
+    }
+
+    #[test]
+    fn a_device_gets_the_way_of_the_admin_and_nothing_of_his_login() {
+        let secret = Secret::new("s3/cret");
+        let url = |of: &str| {
+            Endpoint::parse_location(of)
+                .unwrap()
+                .url_for("dv_1", &secret, "main db")
+        };
+        assert_eq!(
+            url("postgresql://root:pw@127.0.0.1:5433/d?options=-cx%3Dy"),
+            "postgresql://dv_1:s3%2Fcret@127.0.0.1:5433/d?sslmode=disable"
+        );
+        assert_eq!(
+            url("postgresql://db.example?user=root&password=pw"),
+            "postgresql://dv_1:s3%2Fcret@db.example:5432/main%20db?sslmode=verify-full"
+        );
+        assert_eq!(
+            url("postgresql://root@db.example/d?sslmode=disable&millpond_insecure=plaintext"),
+            "postgresql://dv_1:s3%2Fcret@db.example:5432/d?sslmode=disable&millpond_insecure=plaintext"
+        );
     }
 }

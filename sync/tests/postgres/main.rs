@@ -7,5 +7,7 @@
     clippy::indexing_slicing
 )]
 
+mod administration;
+mod catalogue;
 mod private_server;
 mod support;

@@ -1,6 +1,7 @@
 //! Millpond.
 
 pub mod clock;
+pub mod config;
 pub mod domain;
 pub mod replication;
 pub mod store;

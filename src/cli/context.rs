@@ -1,8 +1,9 @@
 //! What commands share: the home, the store, and which tenant and user are meant.
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use millpond::config::Config;
 use millpond::domain::tenant::Domain;
 use millpond::domain::user::{Email, User};
 use millpond::store::{Home, Store, TenantStore};
@@ -38,13 +39,29 @@ impl Context {
         Ok(Store::open(self.home()?)?)
     }
 
-    /// The tenant that is meant: the flag, else `MILLPOND_TENANT`, else the default tenant.
+    /// The tenant that is meant: the flag, else `MILLPOND_TENANT`, else the user's own table of paths, else the
+    /// default tenant.
     pub(super) fn domain(&self, store: &Store, flag: Option<&str>) -> Result<Domain, Failure> {
+        self.domain_at(store, flag, &std::env::current_dir().unwrap_or_default())
+    }
+
+    /// The tenant that is meant by work in `folder`.
+    pub(super) fn domain_at(
+        &self,
+        store: &Store,
+        flag: Option<&str>,
+        folder: &Path,
+    ) -> Result<Domain, Failure> {
         if let Some(named) = flag {
             return Ok(Domain::parse(named)?);
         }
         if let Some(named) = std::env::var_os("MILLPOND_TENANT").filter(|named| !named.is_empty()) {
             return Ok(Domain::parse(&named.to_string_lossy())?);
+        }
+        if let Some(path) = Config::path(self.home.as_deref()) {
+            if let Some(domain) = Config::load(&path)?.tenant_of(folder) {
+                return Ok(domain.clone());
+            }
         }
         store.default_tenant()?.ok_or_else(|| {
             Failure::usage("there is no tenant yet")

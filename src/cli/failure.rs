@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use millpond::config::ConfigError;
 use millpond::domain::InvalidValue;
 use millpond::store;
 use millpond_sync::fault::{Fault, RemoteError};
@@ -67,6 +68,12 @@ pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 impl From<InvalidValue> for Failure {
     fn from(error: InvalidValue) -> Self {
         Self { code: USAGE, ..Self::new("invalid", error.to_string()) }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::configuration(chain(&error)).with_hint("correct the file, or remove it")
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod central;
 mod context;
+mod document;
 mod enroll;
 mod failure;
 mod init;

@@ -101,7 +101,7 @@ pub(super) fn table<const N: usize>(
     rows: impl IntoIterator<Item = [String; N]>,
 ) -> String {
     let mut table = Table::new();
-    table.load_preset(UTF8_HORIZONTAL_ONLY).set_header(head);
+    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(head);
     for row in rows {
         table.add_row(row);
     }

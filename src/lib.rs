@@ -1,5 +1,6 @@
 //! Millpond.
 
 pub mod clock;
+pub mod collect;
 pub mod domain;
 pub mod store;

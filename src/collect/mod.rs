@@ -10,3 +10,4 @@ mod lenient;
 pub mod lines;
 pub mod program;
 pub mod sighting;
+pub mod walk;

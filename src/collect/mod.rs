@@ -6,6 +6,7 @@
 //! secret. What cannot be used is counted and passed over: a bad line never ends an import.
 
 pub mod claude;
+pub mod import;
 mod lenient;
 pub mod lines;
 pub mod program;

@@ -9,6 +9,7 @@ mod context;
 mod document;
 mod enroll;
 mod failure;
+mod import;
 mod init;
 mod metrics;
 mod output;
@@ -67,6 +68,8 @@ enum Command {
     /// A tenant's work sessions
     #[command(subcommand)]
     Session(sessions::SessionCommand),
+    /// Bring in what other tools left behind
+    Import(import::ImportArgs),
     /// Figures over a tenant's calls
     Metrics(metrics::MetricsArgs),
     /// Join a central database with the document that `central enroll` printed
@@ -100,6 +103,7 @@ fn dispatch(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::Tenant(command) => tenants::run(command, context),
         Command::User(command) => users::run(command, context),
         Command::Session(command) => sessions::run(command, context),
+        Command::Import(args) => import::run(args, context),
         Command::Metrics(args) => metrics::run(&args, context),
         Command::Enroll(args) => enroll::run(&args, context),
         Command::Sync(args) => sync::run(args, context),

@@ -1,18 +1,10 @@
 //! Millpond's integration tests: one binary, so that they share one private PostgreSQL.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::as_conversions
-)]
-#![allow(
-    missing_docs,
-    unreachable_pub,
-    clippy::print_stderr,
-    clippy::print_stdout
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)]
+#![allow(missing_docs, unreachable_pub, clippy::print_stderr, clippy::print_stdout)]
 
+mod bad_input;
 mod fixture;
 mod outbox;
 mod store;
+mod sync;
+mod workstation;

@@ -1,0 +1,325 @@
+//! Imports into a real tenant's file.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::collect::walk;
+use crate::domain::ids::TenantId;
+use crate::domain::session::{Source, SourceId};
+use crate::domain::tenant::{Domain, NewTenant, Plan, TenantName};
+use crate::domain::tool_metric::Outcome;
+use crate::domain::user::{Email, NewUser, Role};
+use crate::store::{Home, Store};
+
+struct Desk {
+    folder: TempDir,
+    tenant: TenantStore,
+    user: UserId,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::init(Home::at(folder.path().join("home"))).unwrap();
+        let domain = Domain::parse("acme").unwrap();
+        let new = NewTenant {
+            id: TenantId::generate(),
+            domain: domain.clone(),
+            name: TenantName::parse("name", "Acme").unwrap(),
+            plan: Plan::Basic,
+            admin_email: None,
+        };
+        store.create_tenant(&new).unwrap();
+        let tenant = store.tenant(&domain).unwrap();
+        let email = Email::parse("ada@acme.dev").unwrap();
+        let user = UserId::derive(tenant.tenant().id, &email);
+        let (first_name, last_name) = (None, None);
+        let new = NewUser {
+            id: user,
+            email,
+            first_name,
+            last_name,
+            role: Role::Developer,
+        };
+        tenant.write(|w| w.users().insert(&new)).unwrap();
+        Self {
+            folder,
+            tenant,
+            user,
+        }
+    }
+
+    /// Writes a transcript that was last changed at some second.
+    fn transcript(&self, name: &str, second: u64, lines: &[String]) -> PathBuf {
+        let path = self.folder.path().join("projects").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, lines.join("\n")).unwrap();
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+        fs::File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_modified(time)
+            .unwrap();
+        path
+    }
+
+    fn import(&self, dry_run: bool) -> ImportReport {
+        let found = walk::find(&[self.folder.path().join("projects")]).unwrap();
+        claude(&self.tenant, self.user, found, dry_run, |_| {}).unwrap()
+    }
+
+    /// Every row with what a change would change.
+    fn rows(&self) -> (Vec<Session>, Vec<ToolMetric>) {
+        self.tenant
+            .read(|r| {
+                let filter = store::SessionFilter::default();
+                let sort = store::SessionSort::Oldest;
+                let sessions = r.sessions().list(&filter, sort, 1_000, None)?.rows;
+                let mut calls = Vec::new();
+                for session in &sessions {
+                    calls.extend(r.tool_metrics().of_session(session.id)?);
+                }
+                Ok::<_, store::Error>((sessions, calls))
+            })
+            .unwrap()
+    }
+
+    fn call(&self, own_id: &str) -> ToolMetric {
+        let source = Source::parse("source", "claude").unwrap();
+        let own_id = SourceId::parse("id", own_id).unwrap();
+        let id = CallId::derive(self.user, &source, Some(&own_id));
+        self.tenant
+            .read(|r| r.tool_metrics().find(id))
+            .unwrap()
+            .unwrap()
+    }
+}
+
+fn asks(session: &str, second: u32, id: &str, tool: &str) -> String {
+    format!(
+        r#"{{"type":"assistant","sessionId":"{session}","timestamp":"2026-01-05T08:00:{second:02}Z","message":{{"content":[{{"type":"tool_use","id":"{id}","name":"{tool}","input":{{}}}}]}}}}"#
+    )
+}
+
+fn answers(session: &str, second: u32, id: &str, more: &str) -> String {
+    format!(
+        r#"{{"type":"user","sessionId":"{session}","timestamp":"2026-01-05T08:00:{second:02}Z","message":{{"content":[{{"type":"tool_result","tool_use_id":"{id}"{more}}}]}}}}"#
+    )
+}
+
+fn says(session: &str, second: u32) -> String {
+    format!(
+        r#"{{"type":"user","sessionId":"{session}","timestamp":"2026-01-05T08:00:{second:02}Z","message":{{"content":"hello"}}}}"#
+    )
+}
+
+#[test]
+fn importing_twice_changes_no_row_and_counts_every_call_as_a_duplicate() {
+    let desk = Desk::new();
+    let mut lines: Vec<String> = (0..2_500)
+        .map(|n| asks("s1", 1, &format!("t{n}"), "Bash"))
+        .collect();
+    lines.extend((0..2_500).map(|n| answers("s1", 3, &format!("t{n}"), r#","is_error":true"#)));
+    desk.transcript("s1.jsonl", 1, &lines);
+    let first = desk.import(false);
+    assert_eq!((first.files, first.lines, first.sessions), (1, 5_000, 1));
+    assert_eq!(
+        (first.calls, first.errors, first.duplicates),
+        (2_500, 2_500, 0)
+    );
+    let rows = desk.rows();
+    assert_eq!((rows.0.len(), rows.1.len()), (1, 2_500));
+    let second = desk.import(false);
+    assert_eq!(
+        (second.calls, second.errors, second.duplicates),
+        (2_500, 2_500, 2_500)
+    );
+    assert_eq!(second.per_tool, first.per_tool);
+    assert_eq!(desk.rows(), rows);
+}
+
+#[test]
+fn a_dry_run_counts_the_same_and_writes_nothing() {
+    let desk = Desk::new();
+    desk.transcript("s1.jsonl", 1, &[asks("s1", 1, "t1", "Bash"), says("s2", 2)]);
+    desk.transcript(
+        "s3.jsonl",
+        2,
+        &[asks("s3", 1, "t1", "Bash"), answers("s3", 2, "t9", "")],
+    );
+    let dry = desk.import(true);
+    assert_eq!(desk.rows(), (Vec::new(), Vec::new()));
+    let wet = desk.import(false);
+    let json = |report: &ImportReport| serde_json::to_value(report).unwrap();
+    assert_eq!(json(&dry), json(&wet));
+    assert_eq!(
+        (wet.calls, wet.sessions, wet.results_without_call),
+        (1, 2, 1)
+    );
+}
+
+#[test]
+fn a_fork_adds_only_what_is_new_in_it() {
+    let desk = Desk::new();
+    let call = |session: &str| {
+        vec![
+            asks(session, 1, "t1", "Bash"),
+            answers(session, 2, "t1", ""),
+        ]
+    };
+    desk.transcript("original.jsonl", 1, &call("original"));
+    desk.transcript("copy.jsonl", 2, &call("copy"));
+    let mut further = call("further");
+    further.push(asks("further", 5, "t2", "Read"));
+    desk.transcript("further.jsonl", 3, &further);
+    let report = desk.import(false);
+    assert_eq!((report.calls, report.sessions), (2, 2));
+    let (sessions, calls) = desk.rows();
+    let tools: Vec<Vec<&str>> = sessions
+        .iter()
+        .map(|session| session.tools_used.iter().map(String::as_str).collect())
+        .collect();
+    assert_eq!(calls.len(), 2);
+    assert_eq!(sessions.len(), 2, "the copy adds no row");
+    assert!(
+        tools.contains(&vec!["Bash"]) && tools.contains(&vec!["Read"]),
+        "{tools:?}"
+    );
+    assert_eq!(
+        desk.call("t1").session_id,
+        sessions
+            .iter()
+            .find(|s| s.source_id.as_ref().unwrap().as_str() == "original")
+            .unwrap()
+            .id
+    );
+    desk.import(false);
+    assert_eq!(desk.rows(), (sessions, calls));
+}
+
+#[test]
+fn chat_without_calls_gets_a_row() {
+    let desk = Desk::new();
+    desk.transcript("s1.jsonl", 1, &[says("s1", 1), says("s1", 9)]);
+    assert_eq!(desk.import(false).sessions, 1);
+    assert_eq!(desk.rows().0[0].total_duration_ms(), Some(8_000));
+}
+
+#[test]
+fn a_result_in_another_file_settles_its_call_whichever_comes_first() {
+    for (call_file, result_file) in [("a.jsonl", "b.jsonl"), ("b.jsonl", "a.jsonl")] {
+        let desk = Desk::new();
+        desk.transcript(call_file, 1, &[asks("s1", 1, "t1", "Bash")]);
+        desk.transcript(
+            result_file,
+            1,
+            &[answers("s1", 4, "t1", r#","is_error":true"#)],
+        );
+        let report = desk.import(false);
+        assert_eq!(
+            (report.calls, report.errors, report.results_without_call),
+            (1, 1, 0)
+        );
+        let call = desk.call("t1");
+        assert_eq!(
+            (call.outcome, call.total_duration_ms),
+            (Outcome::Error, Some(3_000))
+        );
+        let rows = desk.rows();
+        desk.import(false);
+        assert_eq!(desk.rows(), rows);
+    }
+}
+
+#[test]
+fn a_result_that_a_later_import_brings_settles_the_call_of_an_earlier_one() {
+    let desk = Desk::new();
+    desk.transcript("s1.jsonl", 1, &[asks("s1", 1, "t1", "Bash")]);
+    desk.import(false);
+    desk.transcript("s1.jsonl", 1, &[answers("s1", 4, "t1", "")]);
+    let report = desk.import(false);
+    assert_eq!((report.calls, report.results_without_call), (0, 0));
+    assert_eq!(desk.call("t1").outcome, Outcome::Success);
+}
+
+#[test]
+fn a_subagents_calls_belong_to_their_parents_session_and_name_the_call_that_started_it() {
+    let agent = |line: String| {
+        line.replace(
+            r#""sessionId""#,
+            r#""isSidechain":true,"agentId":"a1","sessionId""#,
+        )
+    };
+    let started = answers("s1", 9, "t1", "").replace(
+        r#""message""#,
+        r#""toolUseResult":{"agentId":"a1","totalDurationMs":7000},"message""#,
+    );
+    let nested = |line: String| line.replace("\"a1\"", "\"a2\"");
+    let starts_nested = agent(answers("s1", 6, "t3", "")).replace(
+        r#""message""#,
+        r#""toolUseResult":{"agentId":"a2"},"message""#,
+    );
+    let desk = Desk::new();
+    desk.transcript("s1.jsonl", 9, &[asks("s1", 1, "t1", "Task"), started]);
+    let own = [
+        agent(asks("s1", 3, "t2", "Grep")),
+        agent(asks("s1", 4, "t3", "Task")),
+        starts_nested,
+    ];
+    desk.transcript("s1/subagents/agent-a1.jsonl", 8, &own);
+    // Read before the file that tells who started it.
+    desk.transcript(
+        "s1/subagents/agent-a2.jsonl",
+        5,
+        &[nested(agent(asks("s1", 5, "t4", "Read")))],
+    );
+    let report = desk.import(false);
+    assert_eq!((report.calls, report.sessions), (4, 1));
+    assert_eq!(desk.call("t1").total_duration_ms, Some(7_000));
+    assert_eq!(desk.call("t1").parent_id, None);
+    assert_eq!(desk.call("t2").parent_id, Some(desk.call("t1").id));
+    assert_eq!(desk.call("t3").parent_id, Some(desk.call("t1").id));
+    assert_eq!(desk.call("t4").parent_id, Some(desk.call("t3").id));
+    let rows = desk.rows();
+    desk.import(false);
+    assert_eq!(desk.rows(), rows);
+}
+
+#[test]
+fn a_later_snapshot_of_a_session_widens_it() {
+    let desk = Desk::new();
+    let first = vec![asks("s1", 1, "t1", "Bash")];
+    let mut second = first.clone();
+    second.extend([answers("s1", 4, "t1", ""), asks("s1", 20, "t2", "Read")]);
+    desk.transcript("turn-1.jsonl", 1, &first);
+    desk.transcript("turn-2.jsonl", 2, &second);
+    let report = desk.import(false);
+    assert_eq!((report.calls, report.sessions, report.files), (2, 1, 2));
+    assert_eq!(desk.rows().0[0].total_duration_ms(), Some(19_000));
+    assert_eq!(desk.call("t1").total_duration_ms, Some(3_000));
+}
+
+#[test]
+fn a_file_that_went_away_is_reported_and_the_others_are_read() {
+    let desk = Desk::new();
+    let gone = desk.transcript("a.jsonl", 1, &[says("s1", 1)]);
+    desk.transcript("b.jsonl", 2, &[says("s2", 1)]);
+    let found = walk::find(&[desk.folder.path().join("projects")]).unwrap();
+    fs::remove_file(gone).unwrap();
+    let mut last = None;
+    let report = claude(&desk.tenant, desk.user, found, false, |seen| {
+        last = Some(seen);
+    })
+    .unwrap();
+    assert_eq!(
+        (report.files, report.sessions, report.unreadable.len()),
+        (1, 1, 1)
+    );
+    let last = last.unwrap();
+    assert_eq!(last.bytes, last.total);
+}

@@ -139,11 +139,6 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// Whether an error is about a connection that nobody answered.
-pub(super) fn is_offline(error: &RemoteError) -> bool {
-    error.fault == Fault::Transient
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

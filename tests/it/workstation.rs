@@ -218,9 +218,9 @@ pub async fn assert_equal(workstation: &Workstation, central: &Central) -> (usiz
              total_duration_ms, source_id, project_id, interruptions_count",
         )
         .await;
-    assert_eq!(sessions, there, "sessions differ");
+    assert_same("sessions", &sessions, &there);
     let calls = local(
-        "SELECT concat_ws('|', lower(hex(id)), lower(hex(session_id)), lower(hex(parent_id)), rev,
+        "SELECT concat_ws('|', lower(hex(id)), lower(hex(session_id)), nullif(lower(hex(parent_id)), ''), rev,
                           lower(hex(digest)), tool_name, started_at, total_duration_ms, error_count, outcome,
                           output_size_bytes, program, duration_source, source_id)
          FROM tool_metrics ORDER BY id",
@@ -234,8 +234,17 @@ pub async fn assert_equal(workstation: &Workstation, central: &Central) -> (usiz
              output_size_bytes, program, duration_source, source_id",
         )
         .await;
-    assert_eq!(calls, there, "calls differ");
+    assert_same("calls", &calls, &there);
     (sessions.len(), calls.len())
+}
+
+/// Compares row by row, so that a failure shows the first difference and not a hundred thousand rows.
+#[track_caller]
+fn assert_same(what: &str, here: &[String], there: &[String]) {
+    for (n, (one, other)) in here.iter().zip(there).enumerate() {
+        assert_eq!(one, other, "{what}: row {n} of {} here, {} there", here.len(), there.len());
+    }
+    assert_eq!(here.len(), there.len(), "{what}");
 }
 
 /// A transcript of Claude Code in `folder`: one session, `calls` calls, every fifth of them failed.

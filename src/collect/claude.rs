@@ -35,6 +35,7 @@ mod tests;
 mod transcript;
 
 use line::Parsed;
+pub(super) use line::{Mark, ResultContent, says_launched, whole_millis};
 use transcript::Transcript;
 
 /// The most calls that wait for their result, and the most results that wait for their call.

@@ -22,6 +22,23 @@ impl Str<'_> {
     }
 }
 
+/// A text that outlives the input, or absent where the value is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct OwnedStr(pub(crate) Option<String>);
+
+impl OwnedStr {
+    pub(crate) fn as_deref(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+}
+
+impl<'de> Deserialize<'de> for OwnedStr {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Str(text) = Str::deserialize(deserializer)?;
+        Ok(Self(text.map(Cow::into_owned)))
+    }
+}
+
 /// A truth value, or absent where the value is none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Flag(pub(crate) Option<bool>);
@@ -49,16 +66,19 @@ impl<T> Default for Object<T> {
 /// Expands to a visitor's methods for scalars that all give the same value.
 macro_rules! scalars {
     ($value:expr; $($method:ident: $type:ty),*) => {
-        $(fn $method<E: Error>(self, _: $type) -> Result<Self::Value, E> { Ok($value) })*
-        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> { Ok($value) }
+        $(fn $method<E: serde::de::Error>(self, _: $type) -> Result<Self::Value, E> { Ok($value) })*
+        fn visit_unit<E: serde::de::Error>(self) -> Result<Self::Value, E> { Ok($value) }
     };
 }
 
 /// Expands to a visitor's methods that pass over an array or an object.
 macro_rules! pass_over {
     (seq $value:expr) => {
-        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-            while seq.next_element::<IgnoredAny>()?.is_some() {}
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(
+            self,
+            mut seq: A,
+        ) -> Result<Self::Value, A::Error> {
+            while seq.next_element::<serde::de::IgnoredAny>()?.is_some() {}
             Ok($value)
         }
     };

@@ -178,9 +178,9 @@ impl Mark {
 
 /// The size of a text and what it begins with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct ResultContent {
-    pub(super) size: u64,
-    pub(super) mark: Option<Mark>,
+pub(in crate::collect) struct ResultContent {
+    pub(in crate::collect) size: u64,
+    pub(in crate::collect) mark: Option<Mark>,
 }
 
 impl<'de> Deserialize<'de> for ResultContent {
@@ -212,9 +212,9 @@ pub(super) enum ToolUseResult<'a> {
 /// The fields of a result's record that are read.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(in crate::collect) struct Record<'a> {
+pub(super) struct Record<'a> {
     #[serde(borrow, default)]
-    pub(in crate::collect) agent_id: Str<'a>,
+    pub(super) agent_id: Str<'a>,
     #[serde(borrow, default)]
     status: Str<'a>,
     #[serde(default)]
@@ -222,7 +222,7 @@ pub(in crate::collect) struct Record<'a> {
     #[serde(borrow, default)]
     background_task_id: Str<'a>,
     #[serde(default)]
-    pub(in crate::collect) interrupted: Flag,
+    pub(super) interrupted: Flag,
     #[serde(default)]
     total_duration_ms: Number,
     #[serde(default)]
@@ -233,16 +233,13 @@ pub(in crate::collect) struct Record<'a> {
 
 impl Record<'_> {
     /// Whether the result is only that of a launch: the work goes on after it.
-    pub(in crate::collect) fn is_launch(&self) -> bool {
+    pub(super) fn is_launch(&self) -> bool {
         self.is_async.is_true()
             || self
                 .background_task_id
                 .as_deref()
                 .is_some_and(|id| !id.is_empty())
-            || matches!(
-                self.status.as_deref(),
-                Some("async_launched" | "remote_launched" | "teammate_spawned")
-            )
+            || self.status.as_deref().is_some_and(says_launched)
     }
 
     /// How long the tool says that the call took, in whole milliseconds.
@@ -258,6 +255,14 @@ impl Record<'_> {
                 .or(seconds)?,
         )
     }
+}
+
+/// Whether a result's `status` says that a subagent was only started.
+pub(in crate::collect) fn says_launched(status: &str) -> bool {
+    matches!(
+        status,
+        "async_launched" | "remote_launched" | "teammate_spawned"
+    )
 }
 
 /// Whole milliseconds of a number of them; `None` beyond 2^53, which no clock measured.

@@ -1,102 +1,16 @@
 //! Imports into a real tenant's file.
 
 use std::fs;
-use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
-
-use tempfile::TempDir;
 
 use super::*;
+use crate::collect::desk::Desk;
 use crate::collect::walk;
-use crate::domain::ids::TenantId;
-use crate::domain::session::{Source, SourceId};
-use crate::domain::tenant::{Domain, NewTenant, Plan, TenantName};
 use crate::domain::tool_metric::Outcome;
-use crate::domain::user::{Email, NewUser, Role};
-use crate::store::{Home, Store};
-
-struct Desk {
-    folder: TempDir,
-    tenant: TenantStore,
-    user: UserId,
-}
 
 impl Desk {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::init(Home::at(folder.path().join("home"))).unwrap();
-        let domain = Domain::parse("acme").unwrap();
-        let new = NewTenant {
-            id: TenantId::generate(),
-            domain: domain.clone(),
-            name: TenantName::parse("name", "Acme").unwrap(),
-            plan: Plan::Basic,
-            admin_email: None,
-        };
-        store.create_tenant(&new).unwrap();
-        let tenant = store.tenant(&domain).unwrap();
-        let email = Email::parse("ada@acme.dev").unwrap();
-        let user = UserId::derive(tenant.tenant().id, &email);
-        let (first_name, last_name) = (None, None);
-        let new = NewUser {
-            id: user,
-            email,
-            first_name,
-            last_name,
-            role: Role::Developer,
-        };
-        tenant.write(|w| w.users().insert(&new)).unwrap();
-        Self {
-            folder,
-            tenant,
-            user,
-        }
-    }
-
-    /// Writes a transcript that was last changed at some second.
-    fn transcript(&self, name: &str, second: u64, lines: &[String]) -> PathBuf {
-        let path = self.folder.path().join("projects").join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, lines.join("\n")).unwrap();
-        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
-        fs::File::options()
-            .write(true)
-            .open(&path)
-            .unwrap()
-            .set_modified(time)
-            .unwrap();
-        path
-    }
-
     fn import(&self, dry_run: bool) -> ImportReport {
         let found = walk::find(&[self.folder.path().join("projects")]).unwrap();
         claude(&self.tenant, self.user, found, dry_run, |_| {}).unwrap()
-    }
-
-    /// Every row with what a change would change.
-    fn rows(&self) -> (Vec<Session>, Vec<ToolMetric>) {
-        self.tenant
-            .read(|r| {
-                let filter = store::SessionFilter::default();
-                let sort = store::SessionSort::Oldest;
-                let sessions = r.sessions().list(&filter, sort, 1_000, None)?.rows;
-                let mut calls = Vec::new();
-                for session in &sessions {
-                    calls.extend(r.tool_metrics().of_session(session.id)?);
-                }
-                Ok::<_, store::Error>((sessions, calls))
-            })
-            .unwrap()
-    }
-
-    fn call(&self, own_id: &str) -> ToolMetric {
-        let source = Source::parse("source", "claude").unwrap();
-        let own_id = SourceId::parse("id", own_id).unwrap();
-        let id = CallId::derive(self.user, &source, Some(&own_id));
-        self.tenant
-            .read(|r| r.tool_metrics().find(id))
-            .unwrap()
-            .unwrap()
     }
 }
 

@@ -66,7 +66,9 @@ impl Config {
     pub fn path(moved_home: Option<&Path>) -> Option<PathBuf> {
         let folder = match moved_home {
             Some(home) => home.to_owned(),
-            None => directories::ProjectDirs::from("", "", "millpond")?.config_dir().to_owned(),
+            None => directories::ProjectDirs::from("", "", "millpond")?
+                .config_dir()
+                .to_owned(),
         };
         Some(folder.join("config.toml"))
     }
@@ -78,8 +80,15 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let raw = match std::fs::read_to_string(path) {
             Ok(raw) => raw,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(source) => return Err(ConfigError::Unreadable { path: path.to_owned(), source }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self::default());
+            }
+            Err(source) => {
+                return Err(ConfigError::Unreadable {
+                    path: path.to_owned(),
+                    source,
+                });
+            }
         };
         let file: File = toml::from_str(&raw).map_err(|source| ConfigError::Malformed {
             path: path.to_owned(),
@@ -88,7 +97,10 @@ impl Config {
         let mut tenants = BTreeMap::new();
         for (key, value) in file.tenants {
             let Ok(domain) = Domain::parse(&value) else {
-                return Err(ConfigError::NoDomain { path: path.to_owned(), key });
+                return Err(ConfigError::NoDomain {
+                    path: path.to_owned(),
+                    key,
+                });
             };
             tenants.insert(PathBuf::from(key), domain);
         }
@@ -128,8 +140,17 @@ mod tests {
 
     #[test]
     fn a_key_that_means_nothing_is_refused_and_a_missing_file_is_not() {
-        assert!(matches!(config("tenant = 1"), Err(ConfigError::Malformed { .. })));
-        assert!(matches!(config("[tenants]\n\"/w\" = \"../x\""), Err(ConfigError::NoDomain { .. })));
-        assert_eq!(Config::load(Path::new("/nowhere/config.toml")).unwrap(), Config::default());
+        assert!(matches!(
+            config("tenant = 1"),
+            Err(ConfigError::Malformed { .. })
+        ));
+        assert!(matches!(
+            config("[tenants]\n\"/w\" = \"../x\""),
+            Err(ConfigError::NoDomain { .. })
+        ));
+        assert_eq!(
+            Config::load(Path::new("/nowhere/config.toml")).unwrap(),
+            Config::default()
+        );
     }
 }

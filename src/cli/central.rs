@@ -161,19 +161,35 @@ pub(super) fn run(args: CentralArgs, context: &Context) -> Result<ExitCode, Fail
         match args.command {
             CentralCommand::Init => {
                 let doors = central.init().await?;
-                let done = Initialised { open_doors: doors.into_iter().map(DoorView::from).collect() };
+                let done = Initialised {
+                    open_doors: doors.into_iter().map(DoorView::from).collect(),
+                };
                 context.output.data(&done, |done| {
-                    format!("the central database is ready\n{}", open_doors(&done.open_doors))
+                    format!(
+                        "the central database is ready\n{}",
+                        open_doors(&done.open_doors)
+                    )
                 })?;
             }
             CentralCommand::Migrate => return migrate(&central, context).await,
             CentralCommand::Status => {
-                context.output.data(&StatusView::from(central.status().await?), status)?;
+                context
+                    .output
+                    .data(&StatusView::from(central.status().await?), status)?;
             }
             CentralCommand::Tenant(command) => tenant(command, &central, context).await?,
-            CentralCommand::Enroll { tenant, users, public_url } => {
-                let public = public_url.as_deref().map(Endpoint::parse_location).transpose()?;
-                let made = central.enroll(Domain::parse(&tenant)?.as_str(), &users, public.as_ref()).await?;
+            CentralCommand::Enroll {
+                tenant,
+                users,
+                public_url,
+            } => {
+                let public = public_url
+                    .as_deref()
+                    .map(Endpoint::parse_location)
+                    .transpose()?;
+                let made = central
+                    .enroll(Domain::parse(&tenant)?.as_str(), &users, public.as_ref())
+                    .await?;
                 // The document is the output, with or without --json: it is for `enroll`, and holds a secret.
                 context.output.raw(&Document::from(made).to_toml()?)?;
             }
@@ -186,7 +202,10 @@ pub(super) fn run(args: CentralArgs, context: &Context) -> Result<ExitCode, Fail
                     sessions_ended: revoked.sessions_ended,
                 };
                 context.output.data(&view, |view| {
-                    format!("device {} is cut off; {} sessions ended", view.device_id, view.sessions_ended)
+                    format!(
+                        "device {} is cut off; {} sessions ended",
+                        view.device_id, view.sessions_ended
+                    )
                 })?;
             }
         }
@@ -200,7 +219,12 @@ async fn tenant(
     context: &Context,
 ) -> Result<(), Failure> {
     match command {
-        CentralTenantCommand::Create { domain, name, id, plan } => {
+        CentralTenantCommand::Create {
+            domain,
+            name,
+            id,
+            plan,
+        } => {
             let new = NewTenant {
                 id,
                 domain: Domain::parse(&domain)?.to_string(),
@@ -216,7 +240,12 @@ async fn tenant(
             context.output.data(&TenantView::from(made), show)
         }
         CentralTenantCommand::List => {
-            let tenants = central.tenants().await?.into_iter().map(TenantView::from).collect();
+            let tenants = central
+                .tenants()
+                .await?
+                .into_iter()
+                .map(TenantView::from)
+                .collect();
             context.output.data(&Tenants { tenants }, |all| {
                 table(
                     ["domain", "name", "plan", "id"],
@@ -253,13 +282,21 @@ async fn migrate(central: &Central, context: &Context) -> Result<ExitCode, Failu
             .collect(),
     };
     context.output.data(&view, |view| {
-        let mut text = format!("{} schemas migrated, {} failed", view.migrated.len(), view.failed.len());
+        let mut text = format!(
+            "{} schemas migrated, {} failed",
+            view.migrated.len(),
+            view.failed.len()
+        );
         for failed in &view.failed {
             text.push_str(&format!("\n{}: {}", failed.domain, failed.message));
         }
         text
     })?;
-    Ok(if view.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if view.failed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn endpoint(url_file: Option<&Path>) -> Result<Endpoint, Failure> {
@@ -311,7 +348,11 @@ impl From<CentralError> for Failure {
 
 impl From<OpenDoor> for DoorView {
     fn from(door: OpenDoor) -> Self {
-        Self { kind: door.kind, name: door.name, privilege: door.privilege }
+        Self {
+            kind: door.kind,
+            name: door.name,
+            privilege: door.privilege,
+        }
     }
 }
 
@@ -319,7 +360,11 @@ impl From<Status> for StatusView {
     fn from(status: Status) -> Self {
         Self {
             latest_version: status.latest_version,
-            tenants: status.tenants.into_iter().map(TenantStatusView::from).collect(),
+            tenants: status
+                .tenants
+                .into_iter()
+                .map(TenantStatusView::from)
+                .collect(),
             open_doors: status.open_doors.into_iter().map(DoorView::from).collect(),
         }
     }
@@ -357,7 +402,9 @@ impl From<central::Tenant> for TenantView {
 }
 
 fn time(micros: i64) -> Option<String> {
-    Timestamp::from_micros(micros).ok().map(|time| time.to_string())
+    Timestamp::from_micros(micros)
+        .ok()
+        .map(|time| time.to_string())
 }
 
 fn show(tenant: &TenantView) -> String {
@@ -387,9 +434,15 @@ fn open_doors(doors: &[DoorView]) -> String {
     if doors.is_empty() {
         return "every door that is to be shut is shut".into();
     }
-    let mut text = format!("{} doors stayed open: a superuser can shut them", doors.len());
+    let mut text = format!(
+        "{} doors stayed open: a superuser can shut them",
+        doors.len()
+    );
     for door in doors {
-        text.push_str(&format!("\n  {} on {} {}", door.privilege, door.kind, door.name));
+        text.push_str(&format!(
+            "\n  {} on {} {}",
+            door.privilege, door.kind, door.name
+        ));
     }
     text
 }

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use millpond::collect::spool::{self, BroughtIn, Spooled};
 use millpond::config::Config;
 use millpond::domain::tenant::Domain;
 use millpond::domain::user::{Email, User};
@@ -21,7 +22,11 @@ pub(super) struct Context {
 
 impl Context {
     pub(super) const fn new(home: Option<PathBuf>, no_input: bool, output: Output) -> Self {
-        Self { home, no_input, output }
+        Self {
+            home,
+            no_input,
+            output,
+        }
     }
 
     /// The home: `--home`, else `MILLPOND_HOME`, else the platform's place.
@@ -35,8 +40,25 @@ impl Context {
         }
     }
 
+    /// Opens the store, and brings in what hooks could not write.
     pub(super) fn store(&self) -> Result<Store, Failure> {
-        Ok(Store::open(self.home()?)?)
+        let store = Store::open(self.home()?)?;
+        let tenant_of = |spooled: &Spooled| {
+            let folder = spooled.event.folder.clone().unwrap_or_default();
+            self.domain_at(&store, spooled.tenant.as_deref(), &folder)
+                .ok()
+        };
+        match spool::bring_in(&store, tenant_of) {
+            Ok(BroughtIn { set_aside: 0, .. }) => {}
+            Ok(done) => self.output.message(&format!(
+                "{} files of the spool are no events and were set aside as .bad",
+                done.set_aside
+            )),
+            Err(error) => self
+                .output
+                .message(&format!("the spool cannot be read: {error}")),
+        }
+        Ok(store)
     }
 
     /// The tenant that is meant: the flag, else `MILLPOND_TENANT`, else the user's own table of paths, else the
@@ -88,7 +110,10 @@ impl Context {
 
     /// Whether there is someone to ask.
     pub(super) fn can_ask(&self) -> bool {
-        !self.no_input && !self.output.is_json() && io::stdin().is_terminal() && io::stderr().is_terminal()
+        !self.no_input
+            && !self.output.is_json()
+            && io::stdin().is_terminal()
+            && io::stderr().is_terminal()
     }
 }
 

@@ -52,7 +52,11 @@ impl From<central::Enrolment> for Document {
             device_id: made.device_id,
             url: made.url,
             users: users
-                .map(|user| DocumentUser { id: user.id, email: user.email, role: user.role })
+                .map(|user| DocumentUser {
+                    id: user.id,
+                    email: user.email,
+                    role: user.role,
+                })
                 .collect(),
         }
     }
@@ -60,7 +64,8 @@ impl From<central::Enrolment> for Document {
 
 impl Document {
     pub(super) fn to_toml(&self) -> Result<String, Failure> {
-        toml::to_string(self).map_err(|_| Failure::new("internal", "the document cannot be written"))
+        toml::to_string(self)
+            .map_err(|_| Failure::new("internal", "the document cannot be written"))
     }
 
     /// Reads a document. No message repeats any of it: it holds a secret.

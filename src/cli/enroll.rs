@@ -44,7 +44,9 @@ pub(super) fn run(args: &EnrollArgs, context: &Context) -> Result<ExitCode, Fail
                 "other_domain",
                 format!("the document is for {}, not for {named}", document.domain),
             )
-            .with_hint("ask for a document of this tenant: millpond central enroll --tenant DOMAIN"));
+            .with_hint(
+                "ask for a document of this tenant: millpond central enroll --tenant DOMAIN",
+            ));
         }
     }
     let store = Store::init(context.home()?)?;
@@ -52,7 +54,11 @@ pub(super) fn run(args: &EnrollArgs, context: &Context) -> Result<ExitCode, Fail
         return Err(Failure::refused("not_confirmed", "nothing was enrolled"));
     }
     make_tenant(&store, &document)?;
-    let Checked { domain, enrolment, url } = &document;
+    let Checked {
+        domain,
+        enrolment,
+        url,
+    } = &document;
     store.enrol(domain, enrolment, url.expose())?;
     let pending = store.tenant(domain)?.read(|r| r.outbox().status())?.pending;
     let enrolled = Enrolled {
@@ -60,7 +66,11 @@ pub(super) fn run(args: &EnrollArgs, context: &Context) -> Result<ExitCode, Fail
         tenant_id: enrolment.tenant_id.to_string(),
         device_id: enrolment.device_id.to_string(),
         url: enrolment.url.clone(),
-        users: enrolment.users.iter().map(|user| user.email.clone()).collect(),
+        users: enrolment
+            .users
+            .iter()
+            .map(|user| user.email.clone())
+            .collect(),
         pending,
     };
     context.output.data(&enrolled, |done| {
@@ -78,7 +88,10 @@ pub(super) fn run(args: &EnrollArgs, context: &Context) -> Result<ExitCode, Fail
 fn read(file: &str) -> Result<String, Failure> {
     let mut raw = String::new();
     let read = if file == "-" {
-        std::io::stdin().lock().take(LONGEST_DOCUMENT).read_to_string(&mut raw)
+        std::io::stdin()
+            .lock()
+            .take(LONGEST_DOCUMENT)
+            .read_to_string(&mut raw)
     } else {
         std::fs::File::open(file)
             .and_then(|opened| opened.take(LONGEST_DOCUMENT).read_to_string(&mut raw))
@@ -101,7 +114,11 @@ fn agreed(store: &Store, document: &Checked, context: &Context) -> Result<bool, 
     };
     let (pending, first, last) = tenant.read(|r| {
         let all = SessionFilter::default();
-        let edge = |sort| r.sessions().list(&all, sort, 1, None).map(|page| page.rows.into_iter().next());
+        let edge = |sort| {
+            r.sessions()
+                .list(&all, sort, 1, None)
+                .map(|page| page.rows.into_iter().next())
+        };
         let (first, last) = (edge(SessionSort::Oldest)?, edge(SessionSort::Newest)?);
         Ok::<_, Error>((r.outbox().status()?.pending, first, last))
     })?;
@@ -122,7 +139,14 @@ fn make_tenant(store: &Store, document: &Checked) -> Result<(), Failure> {
             let new = NewTenant {
                 id: document.enrolment.tenant_id,
                 domain: document.domain.clone(),
-                name: TenantName::parse("name", document.domain.as_str().get(..100).unwrap_or(document.domain.as_str()))?,
+                name: TenantName::parse(
+                    "name",
+                    document
+                        .domain
+                        .as_str()
+                        .get(..100)
+                        .unwrap_or(document.domain.as_str()),
+                )?,
                 plan: Plan::Basic,
                 admin_email: None,
             };

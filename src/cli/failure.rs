@@ -25,19 +25,33 @@ const CONFIGURATION: u8 = 78;
 
 impl Failure {
     pub(super) fn new(kind: &'static str, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None, code: FAILED }
+        Self {
+            kind,
+            message: message.into(),
+            hint: None,
+            code: FAILED,
+        }
     }
 
     pub(super) fn usage(message: impl Into<String>) -> Self {
-        Self { code: USAGE, ..Self::new("usage", message) }
+        Self {
+            code: USAGE,
+            ..Self::new("usage", message)
+        }
     }
 
     pub(super) fn refused(kind: &'static str, message: impl Into<String>) -> Self {
-        Self { code: REFUSED, ..Self::new(kind, message) }
+        Self {
+            code: REFUSED,
+            ..Self::new(kind, message)
+        }
     }
 
     pub(super) fn configuration(message: impl Into<String>) -> Self {
-        Self { code: CONFIGURATION, ..Self::new("configuration", message) }
+        Self {
+            code: CONFIGURATION,
+            ..Self::new("configuration", message)
+        }
     }
 
     pub(super) fn with_hint(mut self, hint: impl Into<String>) -> Self {
@@ -67,7 +81,10 @@ pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 
 impl From<InvalidValue> for Failure {
     fn from(error: InvalidValue) -> Self {
-        Self { code: USAGE, ..Self::new("invalid", error.to_string()) }
+        Self {
+            code: USAGE,
+            ..Self::new("invalid", error.to_string())
+        }
     }
 }
 
@@ -81,42 +98,66 @@ impl From<store::Error> for Failure {
     fn from(error: store::Error) -> Self {
         use store::Error;
         let (code, hint) = match &error {
-            Error::NoHome { .. } => (CONFIGURATION, Some("make one with: millpond init --tenant DOMAIN --user EMAIL")),
-            Error::NotOurs { .. } => {
-                (REFUSED, Some("work as the user who owns it, or choose another place with --home"))
-            }
+            Error::NoHome { .. } => (
+                CONFIGURATION,
+                Some("make one with: millpond init --tenant DOMAIN --user EMAIL"),
+            ),
+            Error::NotOurs { .. } => (
+                REFUSED,
+                Some("work as the user who owns it, or choose another place with --home"),
+            ),
             Error::File { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
                 (REFUSED, Some("check who owns it and its permissions"))
             }
             Error::File { .. } => (FAILED, None),
-            Error::NotFound { what: "tenant", .. } => {
-                (FAILED, Some("see the tenants of this machine with: millpond tenant list"))
-            }
-            Error::NotFound { what: "user", .. } => {
-                (FAILED, Some("add the user with: millpond user add EMAIL --tenant DOMAIN"))
-            }
-            Error::NotFound { what: "default user", .. } => {
-                (USAGE, Some("name the user with --user EMAIL"))
-            }
+            Error::NotFound { what: "tenant", .. } => (
+                FAILED,
+                Some("see the tenants of this machine with: millpond tenant list"),
+            ),
+            Error::NotFound { what: "user", .. } => (
+                FAILED,
+                Some("add the user with: millpond user add EMAIL --tenant DOMAIN"),
+            ),
+            Error::NotFound {
+                what: "default user",
+                ..
+            } => (USAGE, Some("name the user with --user EMAIL")),
             Error::Busy { .. } | Error::Pool { .. } => (TRY_AGAIN, Some("try again in a moment")),
-            Error::DiskFull { .. } => (FAILED, Some("free some space and try again: nothing was half written")),
-            Error::SchemaNewer { .. } => (CONFIGURATION, Some("update millpond: a newer one wrote this file")),
+            Error::DiskFull { .. } => (
+                FAILED,
+                Some("free some space and try again: nothing was half written"),
+            ),
+            Error::SchemaNewer { .. } => (
+                CONFIGURATION,
+                Some("update millpond: a newer one wrote this file"),
+            ),
             Error::Corrupt { .. } => (FAILED, Some("restore the file from a backup")),
             Error::AlreadySynced { .. } => (
                 REFUSED,
-                Some("enrol under the id that it has, or make a new tenant and import into that one"),
+                Some(
+                    "enrol under the id that it has, or make a new tenant and import into that one",
+                ),
             ),
             Error::Invalid(_) => (USAGE, None),
             _ => (FAILED, None),
         };
-        Self { kind: error.kind(), message: chain(&error), hint: hint.map(str::to_owned), code }
+        Self {
+            kind: error.kind(),
+            message: chain(&error),
+            hint: hint.map(str::to_owned),
+            code,
+        }
     }
 }
 
 impl From<RemoteError> for Failure {
     fn from(error: RemoteError) -> Self {
         let (kind, code, hint) = match error.fault {
-            Fault::Transient => ("unreachable", UNREACHABLE, "work goes on offline: nothing is lost, try again later"),
+            Fault::Transient => (
+                "unreachable",
+                UNREACHABLE,
+                "work goes on offline: nothing is lost, try again later",
+            ),
             Fault::Login => (
                 "login_refused",
                 REFUSED,
@@ -127,9 +168,18 @@ impl From<RemoteError> for Failure {
                 REFUSED,
                 "the login lacks a right: ask the administrator to run millpond central migrate",
             ),
-            _ => ("central", FAILED, "see what the central database holds with: millpond central status"),
+            _ => (
+                "central",
+                FAILED,
+                "see what the central database holds with: millpond central status",
+            ),
         };
-        Self { kind, message: chain(&error), hint: Some(hint.to_owned()), code }
+        Self {
+            kind,
+            message: chain(&error),
+            hint: Some(hint.to_owned()),
+            code,
+        }
     }
 }
 

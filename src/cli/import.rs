@@ -48,17 +48,29 @@ pub(super) fn run(args: ImportArgs, context: &Context) -> Result<ExitCode, Failu
     let Format::Claude = args.format;
     let found = walk::find(&args.paths)?;
     let bar = bar(context);
-    let report = import::claude(&tenant, user.id, found, args.dry_run, |progress: Progress| {
-        bar.set_length(progress.total);
-        bar.set_position(progress.bytes);
-    })?;
+    let report = import::claude(
+        &tenant,
+        user.id,
+        found,
+        args.dry_run,
+        |progress: Progress| {
+            bar.set_length(progress.total);
+            bar.set_position(progress.bytes);
+        },
+    )?;
     bar.finish_and_clear();
     for entry in report.unreadable.iter().take(NAMED) {
-        context.output.message(&format!("passed over {}: {}", entry.path.display(), entry.source));
+        context.output.message(&format!(
+            "passed over {}: {}",
+            entry.path.display(),
+            entry.source
+        ));
     }
     if report.unreadable.len() > NAMED {
         let more = report.unreadable.len() - NAMED;
-        context.output.message(&format!("passed over {more} more that could not be read"));
+        context
+            .output
+            .message(&format!("passed over {more} more that could not be read"));
     }
     context.output.data(&report, human)?;
     Ok(ExitCode::SUCCESS)
@@ -80,7 +92,11 @@ fn human(report: &ImportReport) -> String {
     let tools = table(
         ["tool", "calls", "errors"],
         report.per_tool.iter().map(|(name, tally)| {
-            [name.clone(), tally.calls.to_string(), tally.errors.to_string()]
+            [
+                name.clone(),
+                tally.calls.to_string(),
+                tally.errors.to_string(),
+            ]
         }),
     );
     format!(

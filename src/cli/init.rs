@@ -50,7 +50,10 @@ pub(super) fn run(args: InitArgs, context: &Context) -> Result<ExitCode, Failure
         }
         tenants.push(view(&store, &store.find_tenant(&domain)?)?);
     }
-    let initialised = Initialised { home: store.home().root().display().to_string(), tenants };
+    let initialised = Initialised {
+        home: store.home().root().display().to_string(),
+        tenants,
+    };
     context.output.data(&initialised, |done| {
         let mut text = format!("Millpond keeps its files in {}\n", done.home);
         for tenant in &done.tenants {
@@ -68,7 +71,13 @@ fn first_tenant(store: &Store, domain: &Domain, name: TenantName) -> Result<(), 
         Err(other) => return Err(other.into()),
     }
     let id = TenantId::generate();
-    let new = NewTenant { id, domain: domain.clone(), name, plan: Plan::Basic, admin_email: None };
+    let new = NewTenant {
+        id,
+        domain: domain.clone(),
+        name,
+        plan: Plan::Basic,
+        admin_email: None,
+    };
     match store.create_tenant(&new) {
         // Another process was faster: the tenant is there, which is what was asked for.
         Ok(_) | Err(Error::UniqueViolation { .. }) => Ok(()),
@@ -92,7 +101,11 @@ fn first_user(store: &Store, domain: &Domain, email: &Email) -> Result<(), Failu
             Err(other) => return Err(other),
         }
         w.users().insert(&new)?;
-        if w.users().list()?.len() == 1 { w.users().set_default(email) } else { Ok(()) }
+        if w.users().list()?.len() == 1 {
+            w.users().set_default(email)
+        } else {
+            Ok(())
+        }
     })?;
     Ok(())
 }

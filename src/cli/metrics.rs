@@ -46,8 +46,15 @@ struct Metrics {
 
 pub(super) fn run(args: &MetricsArgs, context: &Context) -> Result<ExitCode, Failure> {
     let store = context.store()?;
-    let from = args.since.as_deref().map(|raw| since(raw, store.clock().now())).transpose()?;
-    let filter = MetricsFilter { session: args.session.map(SessionId::from_uuid), since: from };
+    let from = args
+        .since
+        .as_deref()
+        .map(|raw| since(raw, store.clock().now()))
+        .transpose()?;
+    let filter = MetricsFilter {
+        session: args.session.map(SessionId::from_uuid),
+        since: from,
+    };
     let key = match args.by {
         By::Tool => MetricsKey::Tool,
         By::Category => MetricsKey::Category,
@@ -67,7 +74,8 @@ pub(super) fn run(args: &MetricsArgs, context: &Context) -> Result<ExitCode, Fai
                     row.errors.to_string(),
                     row.timed.to_string(),
                     row.total_duration_ms.to_string(),
-                    row.average_duration_ms.map_or_else(|| "-".into(), |mean| format!("{mean:.0}")),
+                    row.average_duration_ms
+                        .map_or_else(|| "-".into(), |mean| format!("{mean:.0}")),
                 ]
             }),
         )
@@ -83,9 +91,20 @@ pub(super) fn since(raw: &str, now: Timestamp) -> Result<Timestamp, InvalidValue
     if let Ok(day) = Timestamp::parse(&format!("{raw}T00:00:00Z")) {
         return Ok(day);
     }
-    let invalid = || InvalidValue::new("time", "is not of the form 30d, 12h, 2026-01-08 or RFC 3339");
-    let (number, unit) = raw.split_at_checked(raw.len().saturating_sub(1)).ok_or_else(invalid)?;
-    let number: i64 = number.parse().ok().filter(|number| *number >= 0).ok_or_else(invalid)?;
+    let invalid = || {
+        InvalidValue::new(
+            "time",
+            "is not of the form 30d, 12h, 2026-01-08 or RFC 3339",
+        )
+    };
+    let (number, unit) = raw
+        .split_at_checked(raw.len().saturating_sub(1))
+        .ok_or_else(invalid)?;
+    let number: i64 = number
+        .parse()
+        .ok()
+        .filter(|number| *number >= 0)
+        .ok_or_else(invalid)?;
     let millis = match unit {
         "s" => 1_000,
         "m" => 60_000,
@@ -108,7 +127,10 @@ mod tests {
         assert_eq!(at("30d").unwrap(), "2026-01-01T12:00:00Z");
         assert_eq!(at("90m").unwrap(), "2026-01-31T10:30:00Z");
         assert_eq!(at("2026-01-08").unwrap(), "2026-01-08T00:00:00Z");
-        assert_eq!(at("2026-01-08T01:00:00+01:00").unwrap(), "2026-01-08T00:00:00Z");
+        assert_eq!(
+            at("2026-01-08T01:00:00+01:00").unwrap(),
+            "2026-01-08T00:00:00Z"
+        );
         assert_eq!(at("99999999999999999d").unwrap(), "1970-01-01T00:00:00Z");
         for bad in ["", "d", "-3d", "3y", "ä", "yesterday", "30"] {
             assert!(at(bad).is_err(), "{bad:?} was taken");

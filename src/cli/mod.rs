@@ -9,6 +9,7 @@ mod context;
 mod document;
 mod enroll;
 mod failure;
+mod hook;
 mod import;
 mod init;
 mod metrics;
@@ -30,7 +31,12 @@ use output::Output;
 
 /// Records what developers' tools did, a SQLite file per tenant, and carries it to a central PostgreSQL.
 #[derive(Debug, Parser)]
-#[command(name = "millpond", version, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    name = "millpond",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -68,6 +74,8 @@ enum Command {
     /// A tenant's work sessions
     #[command(subcommand)]
     Session(sessions::SessionCommand),
+    /// Take one event of a tool's hook on standard input
+    Hook(hook::HookArgs),
     /// Bring in what other tools left behind
     Import(import::ImportArgs),
     /// Figures over a tenant's calls
@@ -103,6 +111,7 @@ fn dispatch(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::Tenant(command) => tenants::run(command, context),
         Command::User(command) => users::run(command, context),
         Command::Session(command) => sessions::run(command, context),
+        Command::Hook(args) => hook::run(&args, context),
         Command::Import(args) => import::run(args, context),
         Command::Metrics(args) => metrics::run(&args, context),
         Command::Enroll(args) => enroll::run(&args, context),
@@ -113,7 +122,10 @@ fn dispatch(command: Command, context: &Context) -> Result<ExitCode, Failure> {
 
 /// Prints what clap says of the arguments; as JSON where that was asked for.
 fn usage(error: &clap::Error) -> ExitCode {
-    let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    let asked = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    );
     let json = std::env::args_os().any(|argument| argument == "--json");
     if asked || !json {
         // A closed pipe is the reader's choice.

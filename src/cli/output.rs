@@ -66,7 +66,10 @@ impl Output {
             let mut error = Map::new();
             error.insert("kind".into(), failure.kind.into());
             error.insert("message".into(), failure.message.as_str().into());
-            error.insert("hint".into(), failure.hint.as_deref().map_or(Value::Null, Value::from));
+            error.insert(
+                "hint".into(),
+                failure.hint.as_deref().map_or(Value::Null, Value::from),
+            );
             let mut printed = Map::new();
             printed.insert("v".into(), 1.into());
             printed.insert("error".into(), Value::Object(error));

@@ -83,13 +83,23 @@ struct SessionWithCalls {
 
 impl From<Session> for SessionView {
     fn from(session: Session) -> Self {
-        Self { total_duration_ms: session.total_duration_ms(), session }
+        Self {
+            total_duration_ms: session.total_duration_ms(),
+            session,
+        }
     }
 }
 
 pub(super) fn run(command: SessionCommand, context: &Context) -> Result<ExitCode, Failure> {
     match command {
-        SessionCommand::List { tenant, limit, after, sort, user, since: from } => {
+        SessionCommand::List {
+            tenant,
+            limit,
+            after,
+            sort,
+            user,
+            since: from,
+        } => {
             let after = after.as_deref().map(Cursor::parse).transpose()?;
             let email = user.as_deref().map(Email::parse).transpose()?;
             let sort = match sort {
@@ -97,14 +107,20 @@ pub(super) fn run(command: SessionCommand, context: &Context) -> Result<ExitCode
                 Sort::Oldest => SessionSort::Oldest,
             };
             let store = context.store()?;
-            let from = from.map(|raw| since(&raw, store.clock().now())).transpose()?;
+            let from = from
+                .map(|raw| since(&raw, store.clock().now()))
+                .transpose()?;
             let tenant = context.tenant(&store, tenant.as_deref())?;
             let page = tenant.read(|r| {
                 let user: Option<UserId> = match &email {
                     Some(email) => Some(r.users().find_by_email(email)?.id),
                     None => None,
                 };
-                let filter = SessionFilter { user, since: from, until: None };
+                let filter = SessionFilter {
+                    user,
+                    since: from,
+                    until: None,
+                };
                 r.sessions().list(&filter, sort, usize::from(limit), after)
             })?;
             let sessions = Sessions {
@@ -119,12 +135,15 @@ pub(super) fn run(command: SessionCommand, context: &Context) -> Result<ExitCode
             let tenant = context.tenant(&store, tenant.as_deref())?;
             let id = SessionId::from_uuid(id);
             let shown = tenant.read(|r| {
-                let session = r
-                    .sessions()
-                    .find(id)?
-                    .ok_or_else(|| Error::NotFound { what: "session", key: id.to_string() })?;
+                let session = r.sessions().find(id)?.ok_or_else(|| Error::NotFound {
+                    what: "session",
+                    key: id.to_string(),
+                })?;
                 let calls = r.tool_metrics().of_session(id)?;
-                Ok::<_, Error>(SessionWithCalls { view: session.into(), calls })
+                Ok::<_, Error>(SessionWithCalls {
+                    view: session.into(),
+                    calls,
+                })
             })?;
             context.output.data(&shown, show)?;
         }
@@ -137,7 +156,10 @@ fn duration(millis: Option<i64>) -> String {
 }
 
 fn project(session: &Session) -> String {
-    session.project_id.as_ref().map_or_else(|| "-".into(), ToString::to_string)
+    session
+        .project_id
+        .as_ref()
+        .map_or_else(|| "-".into(), ToString::to_string)
 }
 
 fn list(sessions: &Sessions) -> String {
@@ -154,7 +176,11 @@ fn list(sessions: &Sessions) -> String {
             ]
         }),
     );
-    text.push_str(&format!("\n{} of {}", sessions.sessions.len(), sessions.total));
+    text.push_str(&format!(
+        "\n{} of {}",
+        sessions.sessions.len(),
+        sessions.total
+    ));
     if let Some(next) = sessions.next {
         text.push_str(&format!("; go on with --after {next}"));
     }
@@ -169,7 +195,11 @@ fn show(shown: &SessionWithCalls) -> String {
         session.id,
         session.session_start,
         end(session.session_end),
-        if session.end_inferred { " (last event seen)" } else { "" },
+        if session.end_inferred {
+            " (last event seen)"
+        } else {
+            ""
+        },
         project(session),
         session.source,
     );
@@ -179,10 +209,13 @@ fn show(shown: &SessionWithCalls) -> String {
             [
                 call.started_at.to_string(),
                 call.tool_name.to_string(),
-                call.total_duration_ms.map_or_else(|| "-".into(), |millis| millis.to_string()),
+                call.total_duration_ms
+                    .map_or_else(|| "-".into(), |millis| millis.to_string()),
                 call.duration_source.as_str().to_owned(),
                 call.outcome.as_str().to_owned(),
-                call.program.as_ref().map_or_else(String::new, ToString::to_string),
+                call.program
+                    .as_ref()
+                    .map_or_else(String::new, ToString::to_string),
             ]
         }),
     )

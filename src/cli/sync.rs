@@ -100,7 +100,11 @@ pub(super) fn run(args: SyncArgs, context: &Context) -> Result<ExitCode, Failure
 fn domains(store: &Store, named: Option<&str>) -> Result<Vec<Domain>, Failure> {
     match named {
         Some(named) => Ok(vec![store.find_tenant(&Domain::parse(named)?)?.domain]),
-        None => Ok(store.tenants()?.into_iter().map(|tenant| tenant.domain).collect()),
+        None => Ok(store
+            .tenants()?
+            .into_iter()
+            .map(|tenant| tenant.domain)
+            .collect()),
     }
 }
 
@@ -126,7 +130,9 @@ fn push(named: Option<&str>, context: &Context) -> Result<ExitCode, Failure> {
         tenants.push(report);
         worst = worst.or(failure);
     }
-    context.output.data(&Reports { tenants }, |all| reports(&all.tenants))?;
+    context
+        .output
+        .data(&Reports { tenants }, |all| reports(&all.tenants))?;
     match worst {
         None => Ok(ExitCode::SUCCESS),
         Some(failure) if context.output.is_json() => Ok(failure.exit_code()),
@@ -136,12 +142,16 @@ fn push(named: Option<&str>, context: &Context) -> Result<ExitCode, Failure> {
 
 /// A runtime whose workers may block on SQLite.
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?)
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?)
 }
 
 fn not_enrolled(what: &impl std::fmt::Display) -> Failure {
-    Failure::configuration(format!("{what} is not enrolled with a central database"))
-        .with_hint("join one with: millpond enroll FILE, where FILE is what `millpond central enroll` printed")
+    Failure::configuration(format!("{what} is not enrolled with a central database")).with_hint(
+        "join one with: millpond enroll FILE, where FILE is what `millpond central enroll` printed",
+    )
 }
 
 /// Pushes one tenant until nothing waits. The failure beside the report is what stopped it.
@@ -182,7 +192,11 @@ pub(super) fn push_tenant(
         Err(engine::Error::Remote(error)) => {
             let (stopped, sqlstate) = (stop_of(&error), error.sqlstate.clone());
             let failure = Failure::from(error);
-            (Some(ErrorView::of(&failure, sqlstate)), Some(failure), Some(stopped))
+            (
+                Some(ErrorView::of(&failure, sqlstate)),
+                Some(failure),
+                Some(stopped),
+            )
         }
         Err(other) => {
             let failure = Failure::new("sync", chain(&other));
@@ -194,9 +208,10 @@ pub(super) fn push_tenant(
         w.outbox().status()
     })?;
     let failure = failure.map(|failure| match stopped {
-        Some(Stopped::Offline) => {
-            failure.with_hint(format!("work goes on offline; {} changes are waiting", after.pending))
-        }
+        Some(Stopped::Offline) => failure.with_hint(format!(
+            "work goes on offline; {} changes are waiting",
+            after.pending
+        )),
         _ => failure,
     });
     let report = TenantReport {
@@ -214,7 +229,11 @@ pub(super) fn push_tenant(
 
 impl ErrorView {
     fn of(failure: &Failure, sqlstate: Option<String>) -> Self {
-        Self { kind: failure.kind, message: failure.message.clone(), sqlstate }
+        Self {
+            kind: failure.kind,
+            message: failure.message.clone(),
+            sqlstate,
+        }
     }
 }
 
@@ -242,7 +261,14 @@ fn bar(domain: &Domain, rows: u64, context: &Context) -> Arc<ProgressBar> {
 
 fn reports(tenants: &[TenantReport]) -> String {
     table(
-        ["tenant", "pushed", "batches", "quarantined", "conflicts", "pending"],
+        [
+            "tenant",
+            "pushed",
+            "batches",
+            "quarantined",
+            "conflicts",
+            "pending",
+        ],
         tenants.iter().map(|tenant| {
             [
                 tenant.domain.clone(),
@@ -261,7 +287,9 @@ fn status(named: Option<&str>, context: &Context) -> Result<ExitCode, Failure> {
     let mut tenants = Vec::new();
     for domain in domains(&store, named)? {
         let status = store.tenant(&domain)?.read(|r| r.outbox().status())?;
-        let syncing = store.lock_sync(&domain).is_err_and(|error| error.is_transient());
+        let syncing = store
+            .lock_sync(&domain)
+            .is_err_and(|error| error.is_transient());
         let state = match status.stopped {
             _ if syncing => "syncing",
             None => "idle",
@@ -274,7 +302,9 @@ fn status(named: Option<&str>, context: &Context) -> Result<ExitCode, Failure> {
             enrolled: store.enrolment(&domain)?.is_some(),
             domain: domain.to_string(),
             pending: status.pending,
-            oldest_pending_age_s: status.oldest_pending.map(|since| now.millis_since(since) / 1_000),
+            oldest_pending_age_s: status
+                .oldest_pending
+                .map(|since| now.millis_since(since) / 1_000),
             last_ack_at: status.last_ack_at.map(|at| at.to_string()),
             state,
             quarantined: status.quarantined,
@@ -284,13 +314,26 @@ fn status(named: Option<&str>, context: &Context) -> Result<ExitCode, Failure> {
     }
     context.output.data(&Statuses { tenants }, |all| {
         table(
-            ["tenant", "state", "pending", "oldest", "last sent", "quarantined"],
+            [
+                "tenant",
+                "state",
+                "pending",
+                "oldest",
+                "last sent",
+                "quarantined",
+            ],
             all.tenants.iter().map(|tenant| {
                 [
                     tenant.domain.clone(),
-                    if tenant.enrolled { tenant.state.to_owned() } else { "not enrolled".into() },
+                    if tenant.enrolled {
+                        tenant.state.to_owned()
+                    } else {
+                        "not enrolled".into()
+                    },
                     tenant.pending.to_string(),
-                    tenant.oldest_pending_age_s.map_or_else(|| "-".into(), |age| format!("{age} s")),
+                    tenant
+                        .oldest_pending_age_s
+                        .map_or_else(|| "-".into(), |age| format!("{age} s")),
                     tenant.last_ack_at.clone().unwrap_or_else(|| "never".into()),
                     tenant.quarantined.to_string(),
                 ]

@@ -61,7 +61,12 @@ struct Tenants {
 
 pub(super) fn run(command: TenantCommand, context: &Context) -> Result<ExitCode, Failure> {
     match command {
-        TenantCommand::Create { domain, name, plan, admin_email } => {
+        TenantCommand::Create {
+            domain,
+            name,
+            plan,
+            admin_email,
+        } => {
             let new = NewTenant {
                 id: TenantId::generate(),
                 domain: Domain::parse(&domain)?,
@@ -80,9 +85,14 @@ pub(super) fn run(command: TenantCommand, context: &Context) -> Result<ExitCode,
         }
         TenantCommand::List => {
             let store = context.store()?;
-            let tenants: Result<Vec<_>, _> =
-                store.tenants()?.iter().map(|tenant| view(&store, tenant)).collect();
-            context.output.data(&Tenants { tenants: tenants? }, |all| list(&all.tenants))?;
+            let tenants: Result<Vec<_>, _> = store
+                .tenants()?
+                .iter()
+                .map(|tenant| view(&store, tenant))
+                .collect();
+            context
+                .output
+                .data(&Tenants { tenants: tenants? }, |all| list(&all.tenants))?;
         }
         TenantCommand::Show { domain } => {
             let store = context.store()?;
@@ -97,7 +107,11 @@ pub(super) fn run(command: TenantCommand, context: &Context) -> Result<ExitCode,
 pub(super) fn view(store: &Store, tenant: &Tenant) -> Result<TenantView, Failure> {
     let handle = store.tenant(&tenant.domain)?;
     let (sessions, tool_metrics, pending) = handle.read(|r| {
-        Ok::<_, Error>((r.sessions().count()?, r.tool_metrics().count()?, r.outbox().status()?.pending))
+        Ok::<_, Error>((
+            r.sessions().count()?,
+            r.tool_metrics().count()?,
+            r.outbox().status()?.pending,
+        ))
     })?;
     let tenant = handle.tenant();
     Ok(TenantView {
@@ -120,7 +134,9 @@ fn list(tenants: &[TenantView]) -> String {
         return "no tenants yet: make one with millpond tenant create DOMAIN --name NAME".into();
     }
     table(
-        ["domain", "name", "plan", "sessions", "calls", "pending", "bytes"],
+        [
+            "domain", "name", "plan", "sessions", "calls", "pending", "bytes",
+        ],
         tenants.iter().map(|tenant| {
             [
                 tenant.domain.clone(),

@@ -53,17 +53,28 @@ struct Users {
 
 pub(super) fn run(command: UserCommand, context: &Context) -> Result<ExitCode, Failure> {
     match command {
-        UserCommand::Add { email, tenant, role, first_name, last_name } => {
+        UserCommand::Add {
+            email,
+            tenant,
+            role,
+            first_name,
+            last_name,
+        } => {
             let email = Email::parse(&email)?;
             let role = Role::parse(&role)?;
-            let name = |raw: Option<String>| {
-                raw.map(|raw| PersonName::parse("name", &raw)).transpose()
-            };
+            let name =
+                |raw: Option<String>| raw.map(|raw| PersonName::parse("name", &raw)).transpose();
             let (first_name, last_name) = (name(first_name)?, name(last_name)?);
             let store = context.store()?;
             let tenant = context.tenant(&store, tenant.as_deref())?;
             let id = UserId::derive(tenant.tenant().id, &email);
-            let new = NewUser { id, email, first_name, last_name, role };
+            let new = NewUser {
+                id,
+                email,
+                first_name,
+                last_name,
+                role,
+            };
             let user = tenant.write(|w| w.users().insert(&new))?;
             context.output.data(&user, show)?;
         }
@@ -98,7 +109,12 @@ pub(super) fn run(command: UserCommand, context: &Context) -> Result<ExitCode, F
 
 fn full_name(user: &User) -> String {
     let names = [user.first_name.as_ref(), user.last_name.as_ref()];
-    names.into_iter().flatten().map(PersonName::as_str).collect::<Vec<_>>().join(" ")
+    names
+        .into_iter()
+        .flatten()
+        .map(PersonName::as_str)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn show(user: &User) -> String {

@@ -1,10 +1,23 @@
 //! Millpond's integration tests: one binary, so that they share one private PostgreSQL.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)]
-#![allow(missing_docs, unreachable_pub, clippy::print_stderr, clippy::print_stdout)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions
+)]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::print_stderr,
+    clippy::print_stdout
+)]
 
 mod bad_input;
 mod fixture;
+mod hook;
 mod outbox;
+mod samples;
 mod store;
 mod sync;
 mod workstation;

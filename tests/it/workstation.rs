@@ -37,7 +37,11 @@ impl Ran {
     /// The JSON that a command which went well printed.
     #[track_caller]
     pub fn json(&self) -> Value {
-        assert_eq!(self.code, 0, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        assert_eq!(
+            self.code, 0,
+            "stdout: {}\nstderr: {}",
+            self.stdout, self.stderr
+        );
         self.any_json()
     }
 
@@ -53,7 +57,11 @@ impl Ran {
     /// The kind of error that a command failed with, which must come with a hint.
     #[track_caller]
     pub fn refused(&self, code: i32) -> String {
-        assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        assert_eq!(
+            self.code, code,
+            "stdout: {}\nstderr: {}",
+            self.stdout, self.stderr
+        );
         let error = &self.any_json()["error"];
         assert!(!error["message"].as_str().unwrap().is_empty());
         error["kind"].as_str().unwrap().to_owned()
@@ -67,13 +75,24 @@ pub struct Workstation {
 
 impl Workstation {
     pub fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+        }
     }
 
     /// With tenant `acme` and user `ada@acme.dev`.
     pub fn of_ada() -> Self {
         let made = Self::new();
-        made.run(&["init", "--tenant", "acme", "--name", "Acme", "--user", "ada@acme.dev"]).json();
+        made.run(&[
+            "init",
+            "--tenant",
+            "acme",
+            "--name",
+            "Acme",
+            "--user",
+            "ada@acme.dev",
+        ])
+        .json();
         made
     }
 
@@ -101,13 +120,29 @@ impl Workstation {
     }
 
     pub fn run_with_input(&self, arguments: &[&str], input: &str) -> Ran {
-        let mut child = self.command(arguments).stdin(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let mut child = self
+            .command(arguments)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(input.as_bytes())
+            .unwrap();
         Ran::of(&child.wait_with_output().unwrap())
     }
 
     pub fn import(&self, path: &Path) -> Value {
-        self.run(&["import", "claude", path.to_str().unwrap(), "--tenant", "acme"]).json()
+        self.run(&[
+            "import",
+            "claude",
+            path.to_str().unwrap(),
+            "--tenant",
+            "acme",
+        ])
+        .json()
     }
 
     pub fn tenant(&self) -> Value {
@@ -134,8 +169,13 @@ impl Central {
     pub async fn empty() -> Self {
         let name = format!("test_{}", Uuid::new_v4().simple());
         let admin = connect(&cluster().admin_url()).await;
-        admin.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
-        Self { url: cluster().url(&name) }
+        admin
+            .batch_execute(&format!("CREATE DATABASE {name}"))
+            .await
+            .unwrap();
+        Self {
+            url: cluster().url(&name),
+        }
     }
 
     /// Set up, with tenant `acme` under the id that the workstation gave it.
@@ -143,7 +183,12 @@ impl Central {
         let central = Self::empty().await;
         central.run(workstation, &["init"]).json();
         let id = workstation.tenant()["id"].as_str().unwrap().to_owned();
-        central.run(workstation, &["tenant", "create", "acme", "--name", "Acme", "--id", &id]).json();
+        central
+            .run(
+                workstation,
+                &["tenant", "create", "acme", "--name", "Acme", "--id", &id],
+            )
+            .json();
         central
     }
 
@@ -151,7 +196,11 @@ impl Central {
     pub fn run(&self, workstation: &Workstation, arguments: &[&str]) -> Ran {
         let mut all = vec!["central"];
         all.extend(arguments);
-        let output = workstation.command(&all).env("DATABASE_URL", &self.url).output().unwrap();
+        let output = workstation
+            .command(&all)
+            .env("DATABASE_URL", &self.url)
+            .output()
+            .unwrap();
         Ran::of(&output)
     }
 
@@ -168,7 +217,9 @@ impl Central {
 
     pub fn enroll(&self, workstation: &Workstation, users: &[&str]) -> Value {
         let document = self.document(workstation, users);
-        workstation.run_with_input(&["enroll", "-"], &document).json()
+        workstation
+            .run_with_input(&["enroll", "-"], &document)
+            .json()
     }
 
     pub async fn superuser(&self) -> Client {
@@ -179,12 +230,21 @@ impl Central {
     pub async fn rows(&self, table: &str, columns: &str) -> Vec<String> {
         let client = self.superuser().await;
         let schema: String = client
-            .query_one("SELECT schema_name FROM public.tenants WHERE domain = 'acme'", &[])
+            .query_one(
+                "SELECT schema_name FROM public.tenants WHERE domain = 'acme'",
+                &[],
+            )
             .await
             .unwrap()
             .get(0);
         let sql = format!("SELECT concat_ws('|', {columns}) FROM {schema}.{table} ORDER BY id");
-        client.query(&sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+        client
+            .query(&sql, &[])
+            .await
+            .unwrap()
+            .iter()
+            .map(|row| row.get(0))
+            .collect()
     }
 }
 
@@ -242,7 +302,13 @@ pub async fn assert_equal(workstation: &Workstation, central: &Central) -> (usiz
 #[track_caller]
 fn assert_same(what: &str, here: &[String], there: &[String]) {
     for (n, (one, other)) in here.iter().zip(there).enumerate() {
-        assert_eq!(one, other, "{what}: row {n} of {} here, {} there", here.len(), there.len());
+        assert_eq!(
+            one,
+            other,
+            "{what}: row {n} of {} here, {} there",
+            here.len(),
+            there.len()
+        );
     }
     assert_eq!(here.len(), there.len(), "{what}");
 }
@@ -251,7 +317,12 @@ fn assert_same(what: &str, here: &[String], there: &[String]) {
 pub fn transcript(folder: &Path, session: &str, calls: usize) -> PathBuf {
     let mut text = String::new();
     let line = |kind: &str, second: usize, content: Value| {
-        let at = format!("2026-01-05T{:02}:{:02}:{:02}Z", 8 + second / 3600, second / 60 % 60, second % 60);
+        let at = format!(
+            "2026-01-05T{:02}:{:02}:{:02}Z",
+            8 + second / 3600,
+            second / 60 % 60,
+            second % 60
+        );
         serde_json::json!({
             "type": kind, "sessionId": session, "uuid": format!("{session}-{kind}-{second}"), "timestamp": at,
             "cwd": "/home/ada/work/pond", "version": "2.1.0",

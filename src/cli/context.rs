@@ -29,6 +29,11 @@ impl Context {
         }
     }
 
+    /// The home that `--home` or `MILLPOND_HOME` names.
+    pub(super) fn given_home(&self) -> Option<&Path> {
+        self.home.as_deref()
+    }
+
     /// The home: `--home`, else `MILLPOND_HOME`, else the platform's place.
     pub(super) fn home(&self) -> Result<Home, Failure> {
         match &self.home {

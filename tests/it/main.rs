@@ -13,10 +13,12 @@
     clippy::print_stdout
 )]
 
+mod architecture;
 mod bad_input;
 mod fixture;
 mod hook;
 mod outbox;
+mod rekey;
 mod samples;
 mod store;
 mod sync;

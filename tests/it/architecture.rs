@@ -28,7 +28,13 @@ fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
 /// The layer that a file of the root package lies in, or that an import names: its first folder or file.
 fn layer(path: &Path) -> String {
     let inside = path.strip_prefix(root().join("src")).unwrap();
-    inside.iter().next().unwrap().to_string_lossy().trim_end_matches(".rs").to_owned()
+    inside
+        .iter()
+        .next()
+        .unwrap()
+        .to_string_lossy()
+        .trim_end_matches(".rs")
+        .to_owned()
 }
 
 /// What each layer may import. `cli` is the binary's; whatever is not listed may import nothing of ours.
@@ -38,7 +44,16 @@ fn allowed(from: &str) -> &'static [&'static str] {
         "store" => &["domain", "clock"],
         "collect" | "seed" => &["domain", "clock", "store"],
         "replication" => &["domain", "store", "millpond_sync"],
-        "cli" => &["domain", "clock", "config", "store", "collect", "seed", "replication", "millpond_sync"],
+        "cli" => &[
+            "domain",
+            "clock",
+            "config",
+            "store",
+            "collect",
+            "seed",
+            "replication",
+            "millpond_sync",
+        ],
         _ => &[],
     }
 }
@@ -46,11 +61,16 @@ fn allowed(from: &str) -> &'static [&'static str] {
 /// The layers that a source names by `crate::X`, `millpond::X` or `millpond_sync`, prose left out.
 fn imports(source: &str) -> BTreeSet<String> {
     let mut named = BTreeSet::new();
-    for line in source.lines().filter(|line| !line.trim_start().starts_with("//")) {
+    for line in source
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+    {
         for prefix in ["crate::", "millpond::"] {
             for (at, _) in line.match_indices(prefix) {
                 let rest = &line[at + prefix.len()..];
-                let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+                let end = rest
+                    .find(|c: char| !c.is_alphanumeric() && c != '_')
+                    .unwrap_or(rest.len());
                 if !rest[..end].is_empty() {
                     named.insert(rest[..end].to_owned());
                 }
@@ -72,7 +92,11 @@ fn the_arrows_run_one_way() {
             continue;
         }
         let source = std::fs::read_to_string(&file).unwrap();
-        assert!(!source.contains("crate::{"), "{}: this test reads one path a line", file.display());
+        assert!(
+            !source.contains("crate::{"),
+            "{}: this test reads one path a line",
+            file.display()
+        );
         for to in imports(&source) {
             seen += 1;
             assert!(
@@ -82,7 +106,10 @@ fn the_arrows_run_one_way() {
             );
         }
     }
-    assert!(seen > 50, "the imports were not found: this test could not fail");
+    assert!(
+        seen > 50,
+        "the imports were not found: this test could not fail"
+    );
 }
 
 #[test]
@@ -95,14 +122,25 @@ fn synchronisation_knows_neither_sqlite_nor_our_domain() {
 
 #[test]
 fn no_file_is_longer_than_six_hundred_lines() {
-    for folder in ["src", "sync/src", "tests", "sync/tests", "benches", "examples"] {
+    for folder in [
+        "src",
+        "sync/src",
+        "tests",
+        "sync/tests",
+        "benches",
+        "examples",
+    ] {
         let folder = root().join(folder);
         if !folder.is_dir() {
             continue;
         }
         for file in files(&folder, ".rs") {
             let lines = std::fs::read_to_string(&file).unwrap().lines().count();
-            assert!(lines <= 600, "{} has {lines} lines: is there a room of its own in it?", file.display());
+            assert!(
+                lines <= 600,
+                "{} has {lines} lines: is there a room of its own in it?",
+                file.display()
+            );
         }
     }
 }
@@ -115,7 +153,10 @@ fn every_file_of_tests_is_run() {
         for file in files(&folder, ".rs") {
             let name = file.file_stem().unwrap().to_string_lossy().into_owned();
             if name != "main" && file.parent() == Some(folder.as_path()) {
-                assert!(main.contains(&format!("mod {name};")), "{suite}/{name}.rs is never run");
+                assert!(
+                    main.contains(&format!("mod {name};")),
+                    "{suite}/{name}.rs is never run"
+                );
             }
         }
     }
@@ -131,14 +172,20 @@ fn the_columns_that_travel_are_the_columns_of_the_file() {
     #[allow(clippy::disallowed_methods)]
     let file = rusqlite::Connection::open(tenant.path()).unwrap();
     for table in millpond_sync::change::Table::ALL {
-        let mut statement = file.prepare("SELECT name FROM pragma_table_info(?1)").unwrap();
+        let mut statement = file
+            .prepare("SELECT name FROM pragma_table_info(?1)")
+            .unwrap();
         let local: BTreeSet<String> = statement
             .query_map([table.name()], |row| row.get::<_, String>(0))
             .unwrap()
             .map(Result::unwrap)
             .filter(|name| !LOCAL.contains(&name.as_str()))
             .collect();
-        let travels: BTreeSet<String> = table.columns().iter().map(|column| column.name.to_owned()).collect();
+        let travels: BTreeSet<String> = table
+            .columns()
+            .iter()
+            .map(|column| column.name.to_owned())
+            .collect();
         assert_eq!(local, travels, "{}", table.name());
     }
 }

@@ -60,14 +60,25 @@ fn assert_rekeyed(store: &Store, enrolment: &Enrolment) {
     assert_eq!(tenant.tenant().id, enrolment.tenant_id);
     assert_eq!(tenant.tenant().schema_name, enrolment.schema_name);
     let bob = UserId::derive(enrolment.tenant_id, &Email::parse("bob@acme.dev").unwrap());
-    for (email, id) in [("ada@acme.dev", enrolment.users[0].id), ("bob@acme.dev", bob)] {
+    for (email, id) in [
+        ("ada@acme.dev", enrolment.users[0].id),
+        ("bob@acme.dev", bob),
+    ] {
         let work = session(id, email, 0);
-        let calls = tenant.read(|r| r.tool_metrics().of_session(work.id)).unwrap();
+        let calls = tenant
+            .read(|r| r.tool_metrics().of_session(work.id))
+            .unwrap();
         let parent = call(&work, &format!("{email} parent"), 1);
         let child = call(&work, &format!("{email} child"), 2);
-        let told: Vec<(CallId, UserId, Option<CallId>)> =
-            calls.iter().map(|row| (row.id, row.user_id, row.parent_id)).collect();
-        assert_eq!(told, [(parent.id, id, None), (child.id, id, Some(parent.id))], "{email}");
+        let told: Vec<(CallId, UserId, Option<CallId>)> = calls
+            .iter()
+            .map(|row| (row.id, row.user_id, row.parent_id))
+            .collect();
+        assert_eq!(
+            told,
+            [(parent.id, id, None), (child.id, id, Some(parent.id))],
+            "{email}"
+        );
     }
     let status = tenant.read(|r| r.outbox().status()).unwrap();
     assert_eq!(status.pending, 6, "every row waits once");
@@ -111,8 +122,9 @@ fn a_re_keying_cut_anywhere_is_finished_by_the_next_opening() {
     record_intent(&fixture.store, old.id, &joined);
     let store = Store::open(fixture.store.home().clone()).unwrap();
     assert_rekeyed(&store, &joined);
-    let left: i64 =
-        registry(&store).query_row("SELECT count(*) FROM rekeyings", [], |row| row.get(0)).unwrap();
+    let left: i64 = registry(&store)
+        .query_row("SELECT count(*) FROM rekeyings", [], |row| row.get(0))
+        .unwrap();
     assert_eq!(left, 0);
 }
 
@@ -121,10 +133,15 @@ fn an_enrolment_under_the_same_ids_changes_no_row() {
     let fixture = Fixture::new();
     let tenant = fixture.tenant("acme");
     let who = user(&tenant, "ada@acme.dev");
-    tenant.write(|w| w.sessions().record(&session(who.id, "s", 0))).unwrap();
+    tenant
+        .write(|w| w.sessions().record(&session(who.id, "s", 0)))
+        .unwrap();
     let batch = tenant
         .write(|w| {
-            let limits = millpond::store::outbox::SealLimits { rows: 10, bytes: 1 << 20 };
+            let limits = millpond::store::outbox::SealLimits {
+                rows: 10,
+                bytes: 1 << 20,
+            };
             w.outbox().seal(limits, &[who.id])
         })
         .unwrap()
@@ -132,13 +149,20 @@ fn an_enrolment_under_the_same_ids_changes_no_row() {
     tenant.write(|w| w.outbox().acknowledge(&batch)).unwrap();
     let same = Enrolment {
         tenant_id: tenant.tenant().id,
-        users: vec![EnrolledUser { id: who.id, email: ada().to_string(), role: Role::Developer }],
+        users: vec![EnrolledUser {
+            id: who.id,
+            email: ada().to_string(),
+            role: Role::Developer,
+        }],
         ..enrolment()
     };
     fixture.store.enrol(&acme(), &same, "secret").unwrap();
     assert_eq!(tenant.read(|r| r.outbox().status()).unwrap().pending, 0);
     // Other ids are refused now: something has been synchronised under these.
-    let refused = fixture.store.enrol(&acme(), &enrolment(), "secret").unwrap_err();
+    let refused = fixture
+        .store
+        .enrol(&acme(), &enrolment(), "secret")
+        .unwrap_err();
     assert!(matches!(refused, Error::AlreadySynced { .. }), "{refused}");
 }
 
@@ -146,8 +170,17 @@ fn an_enrolment_under_the_same_ids_changes_no_row() {
 fn an_id_that_another_tenant_of_this_machine_has_is_refused() {
     let (fixture, tenant) = fixture();
     let other = fixture.tenant("umbra");
-    let taken = Enrolment { tenant_id: other.tenant().id, ..enrolment() };
+    let taken = Enrolment {
+        tenant_id: other.tenant().id,
+        ..enrolment()
+    };
     let refused = fixture.store.enrol(&acme(), &taken, "secret").unwrap_err();
-    assert!(matches!(refused, Error::UniqueViolation { .. }), "{refused}");
-    assert_eq!(fixture.store.tenant(&acme()).unwrap().tenant().id, tenant.tenant().id);
+    assert!(
+        matches!(refused, Error::UniqueViolation { .. }),
+        "{refused}"
+    );
+    assert_eq!(
+        fixture.store.tenant(&acme()).unwrap().tenant().id,
+        tenant.tenant().id
+    );
 }

@@ -2,6 +2,7 @@
 
 use millpond_sync::postgres::central::{Central, CentralError, Drift, Migrated, NewTenant, Plan};
 use millpond_sync::postgres::endpoint::Endpoint;
+use millpond_sync::postgres::private::{PrivateServer, PrivateServerOptions};
 use uuid::Uuid;
 
 use crate::support::{Database, enroll, new_tenant, raw, rows, scalar, sqlstate};
@@ -45,8 +46,7 @@ async fn a_database_that_is_not_set_up_is_told_as_such() {
 #[tokio::test]
 async fn without_superuser_everything_works_and_what_stays_open_is_named() {
     // A cluster of its own: roles belong to the cluster, and this admin must make them all.
-    let server =
-        millpond_sync::postgres::private::PrivateServer::start(&Default::default()).unwrap();
+    let server = PrivateServer::start(&PrivateServerOptions::default()).unwrap();
     let superuser = raw(&server.admin_url()).await;
     superuser
         .batch_execute("CREATE ROLE boss LOGIN CREATEROLE PASSWORD 'pw'")

@@ -8,6 +8,10 @@
 )]
 
 mod administration;
+mod bench;
 mod catalogue;
 mod private_server;
+mod push;
+mod refusals;
+mod rows;
 mod support;

@@ -2,5 +2,7 @@
 
 pub mod clock;
 pub mod collect;
+pub mod config;
 pub mod domain;
+pub mod replication;
 pub mod store;

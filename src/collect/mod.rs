@@ -15,4 +15,5 @@ mod lenient;
 pub mod lines;
 pub mod program;
 pub mod sighting;
+pub mod spool;
 pub mod walk;

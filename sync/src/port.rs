@@ -91,3 +91,56 @@ pub trait Remote: Send {
     /// The connection may fail on either side of the commit: the caller offers the same batch again to learn which.
     fn commit(&mut self) -> impl Future<Output = Result<(), RemoteError>> + Send;
 }
+
+/// The side that holds changes until they are taken.
+pub trait Outbox: Send {
+    /// What can go wrong on this side.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// The batch to offer next: the one that was sealed and not acknowledged, or a newly sealed one, with its rows
+    /// as they are now; `None` when nothing waits.
+    ///
+    /// # Errors
+    /// The outbox's own.
+    fn next_batch(
+        &mut self,
+        limits: Limits,
+    ) -> impl Future<Output = Result<Option<Batch>, Self::Error>> + Send;
+
+    /// Writes down rejects and conflicts before the remote's commit, replacing what an earlier offer of the same
+    /// batch found. They count once the batch is acknowledged.
+    ///
+    /// # Errors
+    /// The outbox's own.
+    fn journal(
+        &mut self,
+        batch: &Batch,
+        receipt: &Receipt,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Marks a batch as taken.
+    ///
+    /// # Errors
+    /// The outbox's own.
+    fn acknowledge(
+        &mut self,
+        batch: &Batch,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Goes back to an older batch of the stream, so that what came after waits again; false where the journal does
+    /// not know it.
+    ///
+    /// # Errors
+    /// The outbox's own.
+    fn rewind(
+        &mut self,
+        batch: &Batch,
+        to: Uuid,
+    ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
+
+    /// Begins a new stream in which every row waits again.
+    ///
+    /// # Errors
+    /// The outbox's own.
+    fn begin_anew(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send;
+}

@@ -13,6 +13,11 @@
     clippy::print_stdout
 )]
 
+mod bad_input;
 mod fixture;
+mod hook;
 mod outbox;
+mod samples;
 mod store;
+mod sync;
+mod workstation;

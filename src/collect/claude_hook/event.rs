@@ -6,9 +6,10 @@
 //! and the length of what a tool answered.
 
 use std::io::BufRead;
+use std::path::PathBuf;
 
-use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
 
 use crate::collect::claude::{Mark, ResultContent, project_of, says_launched, whole_millis};
 use crate::collect::lenient::{Flag, Number, Object, OwnedStr, scalars};
@@ -22,7 +23,7 @@ use crate::domain::units::InvalidValue;
 pub const MAX_EVENT_BYTES: u64 = 32 * 1024 * 1024;
 
 /// What happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EventKind {
     /// A session began or was resumed.
     SessionStart,
@@ -76,7 +77,7 @@ impl EventKind {
 }
 
 /// An event that is recorded.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HookEvent {
     /// What happened.
     pub kind: EventKind,
@@ -84,6 +85,8 @@ pub struct HookEvent {
     pub session: SourceId,
     /// The project that it works in.
     pub project: Option<ProjectId>,
+    /// The folder that it works in: tells which tenant is meant, and is not recorded.
+    pub folder: Option<PathBuf>,
     /// The subagent that it happened in.
     pub agent: Option<AgentId>,
     /// The call that it is of. Versions that gave no `tool_use_id` have none: their calls come by the transcript,
@@ -92,7 +95,7 @@ pub struct HookEvent {
 }
 
 /// A call as an event tells of it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HookCall {
     /// What Claude Code calls it.
     pub id: SourceId,
@@ -149,6 +152,7 @@ pub fn read(reader: impl BufRead) -> Result<Option<HookEvent>, HookError> {
         kind,
         session,
         project: raw.cwd.as_deref().and_then(project_of),
+        folder: raw.cwd.as_deref().map(PathBuf::from),
         agent: raw
             .agent_id
             .as_deref()

@@ -1,0 +1,193 @@
+//! Joining store and synchronisation: the only file that knows both.
+//!
+//! Purpose: a tenant's outbox as the engine sees it, and what a tenant's synchronisation comes to. Rows pass from the
+//! file to the wire as they are, so that a row that another program spoiled is refused by the server and quarantined,
+//! not lost here. The engine must run on a multi-threaded runtime: SQLite's work blocks its thread.
+
+use millpond_sync::change::{Batch, Change, Column, Kind, Table, Value};
+use millpond_sync::port::{self, Limits, Receipt};
+use rusqlite::types::Value as Stored;
+use uuid::Uuid;
+
+use crate::domain::ids::UserId;
+use crate::store::outbox::{FoundConflict, FoundReject, OutboxRow, SealLimits, SealedBatch};
+use crate::store::{Error, TenantStore};
+
+/// A tenant's outbox, for one run of the engine.
+#[derive(Debug)]
+pub struct TenantOutbox {
+    tenant: TenantStore,
+    enrolled: Vec<UserId>,
+    sealed: Option<SealedBatch>,
+}
+
+impl TenantOutbox {
+    /// The outbox of a tenant whose device is enrolled for these users. Frees what was held only for lack of that.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn open(tenant: TenantStore, enrolled: Vec<UserId>) -> Result<Self, Error> {
+        tenant.write(|w| w.outbox().release(&enrolled))?;
+        Ok(Self {
+            tenant,
+            enrolled,
+            sealed: None,
+        })
+    }
+
+    /// The sealed batch that `batch` was made from.
+    fn sealed(&self, batch: &Batch) -> Result<SealedBatch, Error> {
+        self.sealed
+            .filter(|sealed| sealed.batch_id == batch.batch_id)
+            .ok_or_else(|| Error::NotFound {
+                what: "sealed batch",
+                key: batch.batch_id.to_string(),
+            })
+    }
+
+    fn load(&mut self, limits: Limits) -> Result<Option<Batch>, Error> {
+        let limits = SealLimits {
+            rows: limits.rows,
+            bytes: limits.bytes,
+        };
+        let enrolled = &self.enrolled;
+        self.sealed = self.tenant.write(|w| w.outbox().seal(limits, enrolled))?;
+        let Some(sealed) = self.sealed else {
+            return Ok(None);
+        };
+        let changes = self.tenant.read(|r| {
+            let mut changes = Vec::with_capacity(usize::try_from(sealed.rows).unwrap_or(0));
+            for table in Table::ALL {
+                let names: Vec<&'static str> = table.columns().iter().map(|c| c.name).collect();
+                let rows = r.outbox().rows(&sealed, table.name(), &names)?;
+                changes.extend(rows.into_iter().map(|row| to_change(table, row)));
+            }
+            Ok::<_, Error>(changes)
+        })?;
+        Ok(Some(Batch {
+            stream_id: sealed.stream_id,
+            batch_id: sealed.batch_id,
+            prev_batch_id: sealed.prev_batch_id,
+            changes,
+        }))
+    }
+}
+
+impl port::Outbox for TenantOutbox {
+    type Error = Error;
+
+    async fn next_batch(&mut self, limits: Limits) -> Result<Option<Batch>, Error> {
+        tokio::task::block_in_place(|| self.load(limits))
+    }
+
+    async fn journal(&mut self, batch: &Batch, receipt: &Receipt) -> Result<(), Error> {
+        let sealed = self.sealed(batch)?;
+        let rejects: Vec<FoundReject> = receipt
+            .rejects
+            .iter()
+            .map(|reject| FoundReject {
+                table: reject.table.name(),
+                id: reject.id,
+                rev: reject.rev,
+                sqlstate: reject.sqlstate.clone(),
+                message: reject.message.clone(),
+            })
+            .collect();
+        let conflicts: Vec<FoundConflict> = receipt
+            .conflicts
+            .iter()
+            .filter_map(|conflict| {
+                let local = batch
+                    .changes
+                    .iter()
+                    .find(|change| change.table == conflict.table && change.id == conflict.id)?;
+                Some(FoundConflict {
+                    table: conflict.table.name(),
+                    id: conflict.id,
+                    rev: conflict.rev,
+                    local_digest: local.digest,
+                    remote_digest: conflict.remote_digest,
+                    local_row: to_json(local).to_string(),
+                    remote_row: conflict.remote_row.to_string(),
+                })
+            })
+            .collect();
+        tokio::task::block_in_place(|| {
+            self.tenant
+                .write(|w| w.outbox().journal(&sealed, &rejects, &conflicts))
+        })
+    }
+
+    async fn acknowledge(&mut self, batch: &Batch) -> Result<(), Error> {
+        let sealed = self.sealed(batch)?;
+        tokio::task::block_in_place(|| self.tenant.write(|w| w.outbox().acknowledge(&sealed)))
+    }
+
+    async fn rewind(&mut self, batch: &Batch, to: Uuid) -> Result<bool, Error> {
+        let stream_id = batch.stream_id;
+        tokio::task::block_in_place(|| self.tenant.write(|w| w.outbox().rewind(stream_id, to)))
+    }
+
+    async fn begin_anew(&mut self) -> Result<(), Error> {
+        tokio::task::block_in_place(|| self.tenant.write(|w| w.outbox().begin_anew().map(drop)))
+    }
+}
+
+fn to_change(table: Table, row: OutboxRow) -> Change {
+    let values = row
+        .values
+        .into_iter()
+        .zip(table.columns())
+        .map(|(stored, column)| to_value(stored, column))
+        .collect();
+    Change {
+        table,
+        id: row.id,
+        rev: row.rev,
+        digest: row.digest,
+        values,
+    }
+}
+
+/// A stored value as its column's kind. One of another kind passes as it is, for the remote to refuse.
+fn to_value(stored: Stored, column: &Column) -> Value {
+    match (stored, column.kind) {
+        (Stored::Null, _) => Value::Null,
+        (Stored::Integer(value), Kind::Timestamp) => Value::Timestamp(value),
+        (Stored::Integer(value), Kind::Boolean) => Value::Boolean(value != 0),
+        (Stored::Integer(value), _) => Value::BigInt(value),
+        (Stored::Real(value), _) => Value::Double(value),
+        (Stored::Text(value), Kind::Json) => Value::Json(value),
+        (Stored::Text(value), _) => Value::Text(value),
+        (Stored::Blob(bytes), _) => match Uuid::from_slice(&bytes) {
+            Ok(id) => Value::Uuid(id),
+            Err(_) => Value::Text(format!("{} bytes that are no id", bytes.len())),
+        },
+    }
+}
+
+/// A change as a JSON object, column by column, for people to compare.
+fn to_json(change: &Change) -> serde_json::Value {
+    let values = change
+        .table
+        .columns()
+        .iter()
+        .zip(&change.values)
+        .map(|(column, value)| {
+            let value = match value {
+                Value::Null => serde_json::Value::Null,
+                Value::Uuid(id) => id.to_string().into(),
+                Value::Text(text) => text.as_str().into(),
+                Value::BigInt(number) | Value::Timestamp(number) => (*number).into(),
+                Value::Double(number) => (*number).into(),
+                Value::Boolean(truth) => (*truth).into(),
+                Value::Json(raw) => serde_json::from_str(raw)
+                    .unwrap_or_else(|_| serde_json::Value::String(raw.clone())),
+            };
+            (column.name.to_owned(), value)
+        });
+    let mut object: serde_json::Map<String, serde_json::Value> = values.collect();
+    object.insert("id".into(), change.id.to_string().into());
+    object.insert("rev".into(), change.rev.into());
+    serde_json::Value::Object(object)
+}

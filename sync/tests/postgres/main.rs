@@ -1,0 +1,13 @@
+//! Everything that needs a PostgreSQL server: one private cluster for the run, a database for each test.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod administration;
+mod catalogue;
+mod private_server;
+mod support;

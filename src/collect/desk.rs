@@ -1,7 +1,7 @@
 //! What tests of collecting stand on: a tenant's real file, and transcripts with a known age.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
@@ -92,4 +92,17 @@ impl Desk {
             .unwrap()
             .unwrap()
     }
+}
+
+/// Real transcripts, where they are at hand: `MILLPOND_SAMPLES`, or `shared/samples` beside the repository.
+pub(super) fn samples() -> Option<PathBuf> {
+    let folder = match std::env::var_os("MILLPOND_SAMPLES") {
+        Some(folder) => PathBuf::from(folder),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/samples"),
+    };
+    if folder.join("EXPECTED.json").is_file() {
+        return Some(folder);
+    }
+    println!("skipped: no samples");
+    None
 }

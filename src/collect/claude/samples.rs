@@ -1,5 +1,5 @@
-//! The reader against real transcripts, where they are at hand: `MILLPOND_SAMPLES`, or `shared/samples` beside the
-//! repository. What they hold is counted in their `EXPECTED.json` by another program.
+//! The reader against real transcripts, where they are at hand. What they hold is counted in their `EXPECTED.json`
+//! by another program.
 
 use std::path::{Path, PathBuf};
 
@@ -7,16 +7,9 @@ use serde_json::Value;
 
 use super::tests::{Rows, read_into};
 use super::*;
+use crate::collect::desk::samples;
 use crate::domain::tool_metric::Outcome;
 use crate::domain::units::Timestamp;
-
-fn samples() -> Option<PathBuf> {
-    let folder = match std::env::var_os("MILLPOND_SAMPLES") {
-        Some(folder) => PathBuf::from(folder),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/samples"),
-    };
-    folder.join("EXPECTED.json").is_file().then_some(folder)
-}
 
 /// The files of an entry: its name is a path, a path and a remark, or the name of a series of turns.
 fn files_of(folder: &Path, entry: &str) -> Vec<PathBuf> {
@@ -39,7 +32,6 @@ fn files_of(folder: &Path, entry: &str) -> Vec<PathBuf> {
 #[test]
 fn every_sample_gives_the_calls_that_were_counted_independently() {
     let Some(folder) = samples() else {
-        println!("skipped: no samples");
         return;
     };
     let expected = std::fs::read_to_string(folder.join("EXPECTED.json")).unwrap();
@@ -139,7 +131,6 @@ fn every_sample_gives_the_calls_that_were_counted_independently() {
 #[test]
 fn no_sample_ends_the_reading_and_a_second_reading_adds_nothing() {
     let Some(folder) = samples() else {
-        println!("skipped: no samples");
         return;
     };
     let found = crate::collect::walk::find(&[folder]).unwrap();

@@ -19,8 +19,8 @@ pub(super) struct Rows {
     pub(super) calls: BTreeMap<CallId, ToolMetric>,
     pub(super) agents: BTreeMap<AgentId, CallId>,
     pub(super) late: Vec<LateResult>,
-    /// How many sightings of calls there were.
-    pub(super) sightings: usize,
+    /// How many results settled calls that had been handed on without them.
+    pub(super) settled_late: usize,
 }
 
 impl Rows {
@@ -66,7 +66,6 @@ impl Sink for Rows {
             self.sessions.contains_key(&call.session_id),
             "a session comes before its calls"
         );
-        self.sightings += 1;
         self.calls
             .entry(call.id)
             .or_insert_with(|| call.clone())
@@ -77,6 +76,7 @@ impl Sink for Rows {
     fn result(&mut self, result: LateResult) -> Result<(), Infallible> {
         match self.calls.get_mut(&result.call) {
             Some(row) => {
+                self.settled_late += 1;
                 let mut settled = row.clone();
                 result.ending.settle(&mut settled);
                 row.absorb(&settled);

@@ -1,11 +1,10 @@
 //! Events of every kind, in every order, and what they make of the rows.
 
 use std::io::Read as _;
-use std::path::Path;
 
 use super::*;
 use crate::collect::claude::{Origin, read as read_transcript};
-use crate::collect::desk::Desk;
+use crate::collect::desk::{Desk, samples};
 use crate::collect::sighting::{AgentId, LateResult, Sink};
 
 fn user() -> UserId {
@@ -341,15 +340,10 @@ fn responses_are_measured_and_not_kept() {
 
 #[test]
 fn the_sample_payloads_give_the_calls_that_they_describe() {
-    let folder = match std::env::var_os("MILLPOND_SAMPLES") {
-        Some(folder) => folder.into(),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/samples"),
+    let Some(folder) = samples() else {
+        return;
     };
     let folder = folder.join("agent-verdict-hooks-2.1.278");
-    if !folder.is_dir() {
-        println!("skipped: no samples");
-        return;
-    }
     let seen = |name: &str| {
         let bytes = std::fs::read(folder.join(format!("{name}.json"))).unwrap();
         let event = read(&bytes[..]).unwrap().unwrap();

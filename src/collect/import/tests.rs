@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::*;
-use crate::collect::desk::Desk;
+use crate::collect::desk::{Desk, samples};
 use crate::collect::walk;
 use crate::domain::tool_metric::Outcome;
 
@@ -114,6 +114,80 @@ fn a_fork_adds_only_what_is_new_in_it() {
     );
     desk.import(false);
     assert_eq!(desk.rows(), (sessions, calls));
+}
+
+#[test]
+fn a_fork_of_a_session_that_an_earlier_import_brought_adds_no_row() {
+    let desk = Desk::new();
+    let original = desk.transcript("original.jsonl", 1, &[asks("original", 1, "t1", "Bash")]);
+    desk.import(false);
+    let rows = desk.rows();
+    fs::remove_file(original).unwrap();
+    desk.transcript("copy.jsonl", 2, &[asks("copy", 1, "t1", "Bash")]);
+    let report = desk.import(false);
+    assert_eq!(
+        (report.calls, report.duplicates, report.sessions),
+        (1, 1, 0)
+    );
+    assert_eq!(desk.rows(), rows);
+}
+
+#[test]
+fn an_error_that_two_files_tell_counts_once() {
+    let desk = Desk::new();
+    let failed = r#","is_error":true"#;
+    for (name, second) in [("a.jsonl", 1), ("b.jsonl", 2)] {
+        let lines = [asks("s1", 1, "t1", "Bash"), answers("s1", 2, "t1", failed)];
+        desk.transcript(name, second, &lines);
+    }
+    let report = desk.import(false);
+    assert_eq!((report.lines, report.calls, report.errors), (4, 1, 1));
+    let bash = ToolTally {
+        calls: 1,
+        errors: 1,
+    };
+    assert_eq!(report.per_tool, BTreeMap::from([("Bash".to_owned(), bash)]));
+}
+
+#[test]
+fn results_far_before_their_calls_settle_them() {
+    let desk = Desk::new();
+    let failed = r#","is_error":true"#;
+    let mut lines: Vec<String> = (0..5_000)
+        .map(|n| answers("s1", 9, &format!("t{n}"), failed))
+        .collect();
+    lines.extend((0..5_000).map(|n| asks("s1", 1, &format!("t{n}"), "Bash")));
+    desk.transcript("s1.jsonl", 1, &lines);
+    let report = desk.import(false);
+    assert_eq!((report.calls, report.errors), (5_000, 5_000));
+    assert_eq!(report.results_without_call, 0);
+    let (_, calls) = desk.rows();
+    assert!(
+        calls
+            .iter()
+            .all(|call| (call.outcome, call.total_duration_ms) == (Outcome::Error, Some(8_000)))
+    );
+}
+
+#[test]
+fn a_subagents_calls_that_were_written_before_their_parent_was_known_name_it_afterwards() {
+    let desk = Desk::new();
+    let agent = |line: String| line.replace(r#""sessionId""#, r#""agentId":"a1","sessionId""#);
+    let started = answers("s1", 9, "t1", "").replace(
+        r#""message""#,
+        r#""toolUseResult":{"agentId":"a1"},"message""#,
+    );
+    let mut lines: Vec<String> = (0..1_500)
+        .map(|n| agent(asks("s1", 2, &format!("c{n}"), "Grep")))
+        .collect();
+    lines.extend((0..1_500).map(|n| agent(answers("s1", 3, &format!("c{n}"), ""))));
+    lines.extend([asks("s1", 1, "t1", "Task"), started]);
+    desk.transcript("s1.jsonl", 1, &lines);
+    desk.import(false);
+    let parent = desk.call("t1").id;
+    let (_, calls) = desk.rows();
+    let children = calls.iter().filter(|call| call.parent_id == Some(parent));
+    assert_eq!(children.count(), 1_500);
 }
 
 #[test]
@@ -236,4 +310,27 @@ fn a_file_that_went_away_is_reported_and_the_others_are_read() {
     );
     let last = last.unwrap();
     assert_eq!(last.bytes, last.total);
+}
+
+#[test]
+fn importing_all_samples_twice_changes_no_row() {
+    let Some(folder) = samples() else {
+        return;
+    };
+    let desk = Desk::new();
+    let import = || {
+        let found = walk::find(&[&folder]).unwrap();
+        claude(&desk.tenant, desk.user, found, false, |_| {}).unwrap()
+    };
+    let first = import();
+    let rows = desk.rows();
+    assert!(first.calls >= 100 && first.duplicates == 0);
+    assert_eq!(u64::try_from(rows.1.len()).unwrap(), first.calls);
+    assert_eq!(u64::try_from(rows.0.len()).unwrap(), first.sessions);
+    let second = import();
+    assert_eq!(desk.rows(), rows);
+    assert_eq!(
+        (second.calls, second.errors, second.duplicates),
+        (first.calls, first.errors, first.calls)
+    );
 }

@@ -139,6 +139,22 @@ fn more_open_calls_than_the_bound_are_handed_on_and_settled_by_late_results() {
             .all(|call| call.total_duration_ms == Some(1_500))
     );
     assert_eq!(rows.late.len(), 0);
+    assert!(
+        rows.settled_late >= MAX_OPEN_CALLS,
+        "no more than the bound waited"
+    );
+}
+
+#[test]
+fn more_results_without_a_call_than_the_bound_are_handed_on() {
+    let count = u32::try_from(MAX_OPEN_CALLS).unwrap() + 10;
+    let mut text: String = (0..count)
+        .map(|n| answers(2, &format!("t{n}"), "", "{}"))
+        .collect();
+    text += &asks(1, "t0", "Bash", "{}");
+    let (rows, _) = read_text(&text);
+    assert_eq!(rows.late.len(), MAX_OPEN_CALLS + 10);
+    assert_eq!(rows.call("t0").outcome, Outcome::Unknown);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::context::Context;
 use super::document::Document;
 use super::failure::Failure;
-use super::output::table;
+use super::output::{lines, raw, table};
 use super::sync::runtime;
 
 #[derive(Debug, Args)]
@@ -147,7 +147,7 @@ struct Tenants {
 }
 
 #[derive(Debug, Serialize)]
-struct Revoked {
+struct RevocationView {
     device_id: Uuid,
     tenant_id: Uuid,
     already_revoked: bool,
@@ -191,11 +191,11 @@ pub(super) fn run(args: CentralArgs, context: &Context) -> Result<ExitCode, Fail
                     .enroll(Domain::parse(&tenant)?.as_str(), &users, public.as_ref())
                     .await?;
                 // The document is the output, with or without --json: it is for `enroll`, and holds a secret.
-                context.output.raw(&Document::from(made).to_toml()?)?;
+                raw(&Document::from(made).to_toml()?)?;
             }
             CentralCommand::Revoke { device } => {
                 let revoked = central.revoke(device).await?;
-                let view = Revoked {
+                let view = RevocationView {
                     device_id: revoked.device_id,
                     tenant_id: revoked.tenant_id,
                     already_revoked: revoked.already,
@@ -282,15 +282,17 @@ async fn migrate(central: &Central, context: &Context) -> Result<ExitCode, Failu
             .collect(),
     };
     context.output.data(&view, |view| {
-        let mut text = format!(
+        let head = format!(
             "{} schemas migrated, {} failed",
             view.migrated.len(),
             view.failed.len()
         );
-        for failed in &view.failed {
-            text.push_str(&format!("\n{}: {}", failed.domain, failed.message));
-        }
-        text
+        lines(
+            head,
+            view.failed
+                .iter()
+                .map(|failed| format!("{}: {}", failed.domain, failed.message)),
+        )
     })?;
     Ok(if view.failed.is_empty() {
         ExitCode::SUCCESS
@@ -434,15 +436,10 @@ fn open_doors(doors: &[DoorView]) -> String {
     if doors.is_empty() {
         return "every door that is to be shut is shut".into();
     }
-    let mut text = format!(
+    let head = format!(
         "{} doors stayed open: a superuser can shut them",
         doors.len()
     );
-    for door in doors {
-        text.push_str(&format!(
-            "\n  {} on {} {}",
-            door.privilege, door.kind, door.name
-        ));
-    }
-    text
+    let door = |door: &DoorView| format!("  {} on {} {}", door.privilege, door.kind, door.name);
+    lines(head, doors.iter().map(door))
 }

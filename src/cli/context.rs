@@ -85,10 +85,10 @@ impl Context {
         if let Some(named) = std::env::var_os("MILLPOND_TENANT").filter(|named| !named.is_empty()) {
             return Ok(Domain::parse(&named.to_string_lossy())?);
         }
-        if let Some(path) = Config::path(self.home.as_deref()) {
-            if let Some(domain) = Config::load(&path)?.tenant_of(folder) {
-                return Ok(domain.clone());
-            }
+        if let Some(path) = Config::path(self.home.as_deref())
+            && let Some(domain) = Config::load(&path)?.tenant_of(folder)
+        {
+            return Ok(domain.clone());
         }
         store.default_tenant()?.ok_or_else(|| {
             Failure::usage("there is no tenant yet")

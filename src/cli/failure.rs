@@ -109,7 +109,6 @@ impl From<store::Error> for Failure {
             Error::File { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
                 (REFUSED, Some("check who owns it and its permissions"))
             }
-            Error::File { .. } => (FAILED, None),
             Error::NotFound { what: "tenant", .. } => (
                 FAILED,
                 Some("see the tenants of this machine with: millpond tenant list"),

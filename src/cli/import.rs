@@ -41,7 +41,7 @@ enum Format {
 /// How many unreadable entries are named; the rest are counted.
 const NAMED: usize = 10;
 
-pub(super) fn run(args: ImportArgs, context: &Context) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: &ImportArgs, context: &Context) -> Result<ExitCode, Failure> {
     let store = context.store()?;
     let tenant = context.tenant(&store, args.tenant.as_deref())?;
     let user = context::user(&tenant, args.user.as_deref())?;

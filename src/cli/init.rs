@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::failure::Failure;
+use super::output::lines;
 use super::tenants::{TenantView, view};
 
 #[derive(Debug, Args)]
@@ -32,7 +33,7 @@ struct Initialised {
     tenants: Vec<TenantView>,
 }
 
-pub(super) fn run(args: InitArgs, context: &Context) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: &InitArgs, context: &Context) -> Result<ExitCode, Failure> {
     // Everything is checked before anything is made.
     let domain = args.tenant.as_deref().map(Domain::parse).transpose()?;
     let email = args.user.as_deref().map(Email::parse).transpose()?;
@@ -55,11 +56,13 @@ pub(super) fn run(args: InitArgs, context: &Context) -> Result<ExitCode, Failure
         tenants,
     };
     context.output.data(&initialised, |done| {
-        let mut text = format!("Millpond keeps its files in {}\n", done.home);
-        for tenant in &done.tenants {
-            text.push_str(&format!("tenant {}: {}\n", tenant.domain, tenant.path));
-        }
-        text
+        let head = format!("Millpond keeps its files in {}", done.home);
+        lines(
+            head,
+            done.tenants
+                .iter()
+                .map(|tenant| format!("tenant {}: {}", tenant.domain, tenant.path)),
+        )
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -107,12 +107,12 @@ pub(crate) fn run() -> ExitCode {
 
 fn dispatch(command: Command, context: &Context) -> Result<ExitCode, Failure> {
     match command {
-        Command::Init(args) => init::run(args, context),
+        Command::Init(args) => init::run(&args, context),
         Command::Tenant(command) => tenants::run(command, context),
         Command::User(command) => users::run(command, context),
         Command::Session(command) => sessions::run(command, context),
         Command::Hook(args) => hook::run(&args, context),
-        Command::Import(args) => import::run(args, context),
+        Command::Import(args) => import::run(&args, context),
         Command::Metrics(args) => metrics::run(&args, context),
         Command::Enroll(args) => enroll::run(&args, context),
         Command::Sync(args) => sync::run(args, context),

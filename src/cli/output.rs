@@ -48,11 +48,6 @@ impl Output {
         write_stdout(&Value::Object(printed).to_string())
     }
 
-    /// Prints a text as it is, whether or not JSON was asked for.
-    pub(super) fn raw(self, text: &str) -> Result<(), Failure> {
-        write_stdout(text.trim_end())
-    }
-
     /// Tells the user something.
     pub(super) fn message(self, text: &str) {
         if !self.quiet {
@@ -84,6 +79,11 @@ impl Output {
     }
 }
 
+/// Prints a text as it is, whether or not JSON was asked for.
+pub(super) fn raw(text: &str) -> Result<(), Failure> {
+    write_stdout(text.trim_end())
+}
+
 fn write_stdout(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
@@ -96,6 +96,14 @@ fn write_stdout(text: &str) -> Result<(), Failure> {
 fn write_stderr(text: &str) {
     // There is no one left to tell.
     let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// A head and a line for each of what follows.
+pub(super) fn lines(head: String, rest: impl IntoIterator<Item = String>) -> String {
+    std::iter::once(head)
+        .chain(rest)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// A table for people.

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::context::Context;
 use super::failure::Failure;
 use super::metrics::since;
-use super::output::table;
+use super::output::{lines, table};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SessionCommand {
@@ -68,7 +68,7 @@ struct SessionView {
 }
 
 #[derive(Debug, Serialize)]
-struct Sessions {
+struct SessionList {
     sessions: Vec<SessionView>,
     next: Option<Cursor>,
     total: u64,
@@ -123,7 +123,7 @@ pub(super) fn run(command: SessionCommand, context: &Context) -> Result<ExitCode
                 };
                 r.sessions().list(&filter, sort, usize::from(limit), after)
             })?;
-            let sessions = Sessions {
+            let sessions = SessionList {
                 sessions: page.rows.into_iter().map(SessionView::from).collect(),
                 next: page.next,
                 total: page.total,
@@ -162,8 +162,8 @@ fn project(session: &Session) -> String {
         .map_or_else(|| "-".into(), ToString::to_string)
 }
 
-fn list(sessions: &Sessions) -> String {
-    let mut text = table(
+fn list(sessions: &SessionList) -> String {
+    let rows = table(
         ["start", "duration", "project", "source", "tools", "id"],
         sessions.sessions.iter().map(|view| {
             [
@@ -176,15 +176,11 @@ fn list(sessions: &Sessions) -> String {
             ]
         }),
     );
-    text.push_str(&format!(
-        "\n{} of {}",
-        sessions.sessions.len(),
-        sessions.total
-    ));
-    if let Some(next) = sessions.next {
-        text.push_str(&format!("; go on with --after {next}"));
-    }
-    text
+    let shown = format!("{} of {}", sessions.sessions.len(), sessions.total);
+    let next = sessions
+        .next
+        .map(|next| format!("go on with --after {next}"));
+    lines(rows, [shown].into_iter().chain(next))
 }
 
 fn show(shown: &SessionWithCalls) -> String {

@@ -57,7 +57,7 @@ pub(crate) const FLAGS: OpenFlags =
 
 const OLDEST_SAFE_SQLITE: i32 = 3_051_003;
 
-/// Opens a file. A new one is made first, empty, with O_EXCL and 0600: SQLite never creates.
+/// Opens a file. A new one is made first, empty, with `O_EXCL` and 0600: SQLite never creates.
 pub(crate) fn open(path: &Path, access: Access, usage: Use) -> Result<Connection, Error> {
     if rusqlite::version_number() < OLDEST_SAFE_SQLITE {
         return Err(Error::OldSqlite {

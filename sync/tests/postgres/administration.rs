@@ -1,6 +1,8 @@
 //! What an admin does: set up, make tenants, enrol, report, migrate.
 
-use millpond_sync::postgres::central::{Central, CentralError, Drift, Migrated, NewTenant, Plan};
+use millpond_sync::postgres::central::{
+    Central, CentralError, Drift, Migrated, NewTenant, OpenDoor, Plan,
+};
 use millpond_sync::postgres::endpoint::Endpoint;
 use millpond_sync::postgres::private::{PrivateServer, PrivateServerOptions};
 use uuid::Uuid;
@@ -11,12 +13,12 @@ use crate::support::{Database, enroll, new_tenant, raw, rows, scalar, sqlstate};
 async fn set_up_twice_changes_nothing() {
     let database = Database::create().await;
     let central = database.central().await;
-    assert_eq!(central.init().await.unwrap(), []);
+    assert_eq!(here(central.init().await.unwrap()), []);
     let superuser = database.superuser().await;
     let acls =
         "SELECT string_agg(proacl::text, ' ' ORDER BY oid) FROM pg_proc WHERE proacl IS NOT NULL";
     let before = scalar(&superuser, acls).await;
-    assert_eq!(central.init().await.unwrap(), []);
+    assert_eq!(here(central.init().await.unwrap()), []);
     assert_eq!(scalar(&superuser, acls).await, before);
 }
 
@@ -40,6 +42,24 @@ async fn a_database_that_is_not_set_up_is_told_as_such() {
     ] {
         assert!(matches!(error, CentralError::NotInitialised), "{error:?}");
     }
+}
+
+/// The doors of the database itself: which others there are depends on the other tests.
+fn here(doors: Vec<OpenDoor>) -> Vec<OpenDoor> {
+    doors
+        .into_iter()
+        .filter(|door| door.kind != "other database")
+        .collect()
+}
+
+#[tokio::test]
+async fn another_database_that_lets_everyone_in_is_named_and_left_alone() {
+    let central = Database::create().await.central().await;
+    let doors = central.init().await.unwrap();
+    let named = doors
+        .iter()
+        .any(|door| door.kind == "other database" && door.name == "postgres");
+    assert!(named, "{doors:?}");
 }
 
 /// As on a managed server: the login owns the database and has CREATEROLE, and no more.
@@ -94,16 +114,9 @@ async fn without_superuser_everything_works_and_what_stays_open_is_named() {
 
     // Closed by a superuser later, they stay closed, and another run as the owner is no error.
     let by_superuser = Endpoint::parse(&server.url("managed")).unwrap();
-    assert_eq!(
-        Central::connect(&by_superuser)
-            .await
-            .unwrap()
-            .init()
-            .await
-            .unwrap(),
-        []
-    );
-    assert_eq!(central.init().await.unwrap(), []);
+    let by_superuser = Central::connect(&by_superuser).await.unwrap();
+    assert_eq!(here(by_superuser.init().await.unwrap()), []);
+    assert_eq!(here(central.init().await.unwrap()), []);
 
     let revoked = central.revoke(ada.device_id).await.unwrap();
     assert_eq!(revoked.sessions_ended, 1);

@@ -8,8 +8,10 @@
 )]
 
 mod administration;
+mod attacks;
 mod bench;
 mod catalogue;
+mod isolation;
 mod private_server;
 mod push;
 mod refusals;

@@ -9,11 +9,17 @@ use super::super::names::quote_ident;
 use super::{Central, CentralError, value};
 
 /// Every right of PUBLIC that should be none: on the database (CONNECT, TEMPORARY), on the schema `public`, on
-/// trusted languages (DO), on large objects, advisory locks and messages into the log.
+/// trusted languages (DO), on large objects, advisory locks and messages into the log. Other databases of the server
+/// are named, since a login can go there too, but left alone: they are somebody else's.
 const OPEN: &str = r"
     SELECT 'database', quote_ident(d.datname), a.privilege_type
       FROM pg_catalog.pg_database d, aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
      WHERE d.datname = current_database() AND a.grantee = 0
+    UNION ALL
+    SELECT 'other database', quote_ident(d.datname), a.privilege_type
+      FROM pg_catalog.pg_database d, aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
+     WHERE d.datname <> current_database() AND d.datallowconn AND a.grantee = 0
+       AND a.privilege_type = 'CONNECT'
     UNION ALL
     SELECT 'schema', quote_ident(n.nspname), a.privilege_type
       FROM pg_catalog.pg_namespace n, aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a
@@ -30,10 +36,13 @@ const OPEN: &str = r"
             OR p.proname = 'pg_logical_emit_message')
     ORDER BY 1, 2, 3";
 
+/// The kind of door that is named and left alone.
+const OTHER_DATABASE: &str = "other database";
+
 /// A right that everyone has and nobody should.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenDoor {
-    /// `database`, `schema`, `language` or `function`.
+    /// `database`, `schema`, `language`, `function`, or `other database`.
     pub kind: String,
     /// Its name, quoted for SQL.
     pub name: String,
@@ -67,7 +76,8 @@ impl Central {
 
     /// Closes what it can and returns what stayed open.
     pub(super) async fn close_doors(&self) -> Result<Vec<OpenDoor>, CentralError> {
-        for door in self.open_doors().await? {
+        let ours = |door: &OpenDoor| door.kind != OTHER_DATABASE;
+        for door in self.open_doors().await?.into_iter().filter(ours) {
             // All three parts come from the catalogue, the name quoted by the server.
             let sql = format!(
                 "REVOKE {} ON {} {} FROM PUBLIC",

@@ -1,6 +1,10 @@
 -- The registry: the list of tenants on this machine. Nothing is globbed; what is not here does not exist.
 -- Times are microseconds since 1970-01-01T00:00:00Z. Ids are 16-byte UUIDs.
 
+-- The file's header says what it is and how far its schema has come; both commit with what they tell of.
+PRAGMA application_id = 0x4D505247;
+PRAGMA user_version = 1;
+
 CREATE TABLE tenants (
     id                  BLOB    NOT NULL PRIMARY KEY,
     name                TEXT    NOT NULL,

@@ -2,6 +2,10 @@
 -- `rev` counts a row's versions, `digest` is the BLAKE3 of its payload (16 bytes; NULL until it is computed),
 -- `deleted_at` marks a deletion that still has to travel.
 
+-- The file's header says what it is and how far its schema has come; both commit with what they tell of.
+PRAGMA application_id = 0x4D50544E;
+PRAGMA user_version = 1;
+
 CREATE TABLE meta (
     key   TEXT NOT NULL PRIMARY KEY,
     value TEXT NOT NULL

@@ -126,7 +126,8 @@ fn push(named: Option<&str>, context: &Context) -> Result<ExitCode, Failure> {
     let mut tenants = Vec::new();
     for (domain, enrolment) in work {
         // One tenant's trouble is not another's: each is tried, the first trouble makes the exit code.
-        let (report, failure) = push_tenant(&store, &domain, &enrolment, &runtime, context)?;
+        let (report, failure) = push_tenant(&store, &domain, &enrolment, &runtime, context)
+            .or_else(|failure| TenantReport::not_begun(&store, &domain, failure))?;
         tenants.push(report);
         worst = worst.or(failure);
     }
@@ -225,6 +226,28 @@ pub(super) fn push_tenant(
         error,
     };
     Ok((report, failure))
+}
+
+impl TenantReport {
+    /// The report of a run that did not come as far as the network.
+    fn not_begun(
+        store: &Store,
+        domain: &Domain,
+        failure: Failure,
+    ) -> Result<(Self, Option<Failure>), Failure> {
+        let status = store.tenant(domain)?.read(|r| r.outbox().status())?;
+        let report = Self {
+            domain: domain.to_string(),
+            pushed: 0,
+            batches: 0,
+            quarantined: status.quarantined,
+            conflicts: 0,
+            pulled: 0,
+            pending: status.pending,
+            error: Some(ErrorView::of(&failure, None)),
+        };
+        Ok((report, Some(failure)))
+    }
 }
 
 impl ErrorView {

@@ -103,8 +103,7 @@ pub(crate) fn configure(connection: &Connection, usage: Use) -> rusqlite::Result
     )?;
     connection.set_prepared_statement_cache_capacity(64);
     connection.execute_batch(
-        "PRAGMA journal_mode = WAL;
-         PRAGMA synchronous = FULL;
+        "PRAGMA synchronous = FULL;
          PRAGMA cell_size_check = ON;
          PRAGMA mmap_size = 0;
          PRAGMA cache_size = -8192;
@@ -131,6 +130,22 @@ fn unopened(path: &Path, source: rusqlite::Error) -> Error {
         },
         _ => error::query("open the database")(source),
     }
+}
+
+/// Whether the file keeps a write-ahead log: its header remembers it.
+pub(crate) fn has_wal(connection: &Connection, path: &Path) -> Result<bool, Error> {
+    connection
+        .pragma_query_value(None, "journal_mode", |row| row.get::<_, String>(0))
+        .map(|mode| mode == "wal")
+        .map_err(|source| unopened(path, source))
+}
+
+/// Gives the file a write-ahead log. Under the migration's lock only: SQLite answers two that switch at once with
+/// BUSY, whatever the timeout.
+pub(crate) fn switch_to_wal(connection: &Connection, path: &Path) -> Result<(), Error> {
+    connection
+        .pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))
+        .map_err(|source| unopened(path, source))
 }
 
 /// What the header of a file says of it.

@@ -1,7 +1,7 @@
 //! Bringing a file's schema up to date.
 //!
 //! Invariants: one process at a time, under a file lock; all of a file's missing migrations in one transaction; a
-//! copy beside the file before an existing one is upgraded; a file that is up to date costs two pragma reads, no lock.
+//! copy beside the file before an existing one is upgraded; a file that is up to date costs three pragma reads, no lock.
 
 use std::path::Path;
 
@@ -54,10 +54,13 @@ pub(crate) fn up_to_date(
     lock: &Path,
     kind: FileKind,
 ) -> Result<(), Error> {
-    if connection::check_header(connection, path, kind, kind.latest())? == Schema::Current {
+    if connection::check_header(connection, path, kind, kind.latest())? == Schema::Current
+        && connection::has_wal(connection, path)?
+    {
         return Ok(());
     }
     let _lock = FileLock::take(lock)?;
+    connection::switch_to_wal(connection, path)?;
     // Another process may have done it while this one waited.
     match connection::check_header(connection, path, kind, kind.latest())? {
         Schema::Current => return Ok(()),
@@ -67,18 +70,11 @@ pub(crate) fn up_to_date(
     kind.runner()
         .set_grouped(true)
         .run(connection)
+        .map(drop)
         .map_err(|source| Error::Migration {
             path: path.to_owned(),
             source: Box::new(source),
-        })?;
-    // Last, so that a crash before this line runs the (then empty) list again.
-    connection
-        .execute_batch(&format!(
-            "PRAGMA application_id = {}; PRAGMA user_version = {};",
-            kind.application_id(),
-            kind.latest()
-        ))
-        .map_err(error::query("mark the schema version"))
+        })
 }
 
 /// Copies the file as it is, log included, to `NAME.vN` beside it.

@@ -233,7 +233,7 @@ fn figures_group_by_tool_and_count_what_was_not_timed_apart() {
 
 #[test]
 fn four_processes_that_start_at_once_make_one_home() {
-    for _ in 0..5 {
+    for _ in 0..20 {
         let folder = tempfile::tempdir().unwrap();
         let home = folder.path().join("home");
         let children: Vec<_> = (0..4)

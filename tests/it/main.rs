@@ -13,6 +13,7 @@
     clippy::print_stdout
 )]
 
+mod dashboards;
 mod fixture;
 mod outbox;
 mod store;

@@ -16,4 +16,5 @@
 mod dashboards;
 mod fixture;
 mod outbox;
+mod seed;
 mod store;

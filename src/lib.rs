@@ -1,6 +1,8 @@
 //! Millpond.
 
 pub mod clock;
+pub mod collect;
+pub mod config;
 pub mod domain;
 pub mod replication;
 pub mod seed;

@@ -28,18 +28,28 @@ impl TenantOutbox {
     /// What the store says.
     pub fn open(tenant: TenantStore, enrolled: Vec<UserId>) -> Result<Self, Error> {
         tenant.write(|w| w.outbox().release(&enrolled))?;
-        Ok(Self { tenant, enrolled, sealed: None })
+        Ok(Self {
+            tenant,
+            enrolled,
+            sealed: None,
+        })
     }
 
     /// The sealed batch that `batch` was made from.
     fn sealed(&self, batch: &Batch) -> Result<SealedBatch, Error> {
         self.sealed
             .filter(|sealed| sealed.batch_id == batch.batch_id)
-            .ok_or_else(|| Error::NotFound { what: "sealed batch", key: batch.batch_id.to_string() })
+            .ok_or_else(|| Error::NotFound {
+                what: "sealed batch",
+                key: batch.batch_id.to_string(),
+            })
     }
 
     fn load(&mut self, limits: Limits) -> Result<Option<Batch>, Error> {
-        let limits = SealLimits { rows: limits.rows, bytes: limits.bytes };
+        let limits = SealLimits {
+            rows: limits.rows,
+            bytes: limits.bytes,
+        };
         let enrolled = &self.enrolled;
         self.sealed = self.tenant.write(|w| w.outbox().seal(limits, enrolled))?;
         let Some(sealed) = self.sealed else {
@@ -103,7 +113,8 @@ impl port::Outbox for TenantOutbox {
             })
             .collect();
         tokio::task::block_in_place(|| {
-            self.tenant.write(|w| w.outbox().journal(&sealed, &rejects, &conflicts))
+            self.tenant
+                .write(|w| w.outbox().journal(&sealed, &rejects, &conflicts))
         })
     }
 
@@ -129,7 +140,13 @@ fn to_change(table: Table, row: OutboxRow) -> Change {
         .zip(table.columns())
         .map(|(stored, column)| to_value(stored, column))
         .collect();
-    Change { table, id: row.id, rev: row.rev, digest: row.digest, values }
+    Change {
+        table,
+        id: row.id,
+        rev: row.rev,
+        digest: row.digest,
+        values,
+    }
 }
 
 /// A stored value as its column's kind. One of another kind passes as it is, for the remote to refuse.
@@ -151,20 +168,24 @@ fn to_value(stored: Stored, column: &Column) -> Value {
 
 /// A change as a JSON object, column by column, for people to compare.
 fn to_json(change: &Change) -> serde_json::Value {
-    let values = change.table.columns().iter().zip(&change.values).map(|(column, value)| {
-        let value = match value {
-            Value::Null => serde_json::Value::Null,
-            Value::Uuid(id) => id.to_string().into(),
-            Value::Text(text) => text.as_str().into(),
-            Value::BigInt(number) | Value::Timestamp(number) => (*number).into(),
-            Value::Double(number) => (*number).into(),
-            Value::Boolean(truth) => (*truth).into(),
-            Value::Json(raw) => {
-                serde_json::from_str(raw).unwrap_or_else(|_| serde_json::Value::String(raw.clone()))
-            }
-        };
-        (column.name.to_owned(), value)
-    });
+    let values = change
+        .table
+        .columns()
+        .iter()
+        .zip(&change.values)
+        .map(|(column, value)| {
+            let value = match value {
+                Value::Null => serde_json::Value::Null,
+                Value::Uuid(id) => id.to_string().into(),
+                Value::Text(text) => text.as_str().into(),
+                Value::BigInt(number) | Value::Timestamp(number) => (*number).into(),
+                Value::Double(number) => (*number).into(),
+                Value::Boolean(truth) => (*truth).into(),
+                Value::Json(raw) => serde_json::from_str(raw)
+                    .unwrap_or_else(|_| serde_json::Value::String(raw.clone())),
+            };
+            (column.name.to_owned(), value)
+        });
     let mut object: serde_json::Map<String, serde_json::Value> = values.collect();
     object.insert("id".into(), change.id.to_string().into());
     object.insert("rev".into(), change.rev.into());

@@ -82,6 +82,13 @@ impl<const MAX: usize> AsRef<str> for Text<MAX> {
     }
 }
 
+impl<'de, const MAX: usize> Deserialize<'de> for Text<MAX> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = String::deserialize(deserializer)?;
+        Self::parse("text", &raw).map_err(serde::de::Error::custom)
+    }
+}
+
 /// A moment: whole microseconds since 1970-01-01T00:00:00Z, from 1970 up to and including 9999.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);

@@ -1,7 +1,7 @@
 //! Opening SQLite: the one place that does, because its flags and pragmas are invariants.
 //!
-//! Every connection: WAL, `synchronous=FULL` (a commit that returned survives a power cut), `busy_timeout` 5 s,
-//! foreign keys on, schema untrusted, cell sizes checked, defensive, no memory map, a cache of at most 8 MiB, a log
+//! Every connection: WAL, `synchronous=FULL` (a commit that returned survives a power cut), `busy_timeout` 5 s (a
+//! hook's 250 ms), foreign keys on, schema untrusted, cell sizes checked, defensive, no memory map, a cache of at most 8 MiB, a log
 //! that is cut back to 16 MiB. SQLite older than 3.51.3 is refused: its WAL reset can corrupt a file.
 
 use std::io;
@@ -57,7 +57,7 @@ pub(crate) const FLAGS: OpenFlags =
 
 const OLDEST_SAFE_SQLITE: i32 = 3_051_003;
 
-/// Opens a file. A new one is made first, empty, with O_EXCL and 0600: SQLite never creates.
+/// Opens a file. A new one is made first, empty, with `O_EXCL` and 0600: SQLite never creates.
 pub(crate) fn open(path: &Path, access: Access, usage: Use) -> Result<Connection, Error> {
     if rusqlite::version_number() < OLDEST_SAFE_SQLITE {
         return Err(Error::OldSqlite {
@@ -89,7 +89,11 @@ pub(crate) fn open(path: &Path, access: Access, usage: Use) -> Result<Connection
 
 /// Sets what every connection is held to.
 pub(crate) fn configure(connection: &Connection, usage: Use) -> rusqlite::Result<()> {
-    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.busy_timeout(match usage {
+        Use::Ordinary => Duration::from_secs(5),
+        // The tool that called waits too: an event that cannot be written at once goes to the spool.
+        Use::Hook => Duration::from_millis(250),
+    })?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true)?;

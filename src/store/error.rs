@@ -183,7 +183,7 @@ impl Error {
         matches!(self, Self::Busy { .. } | Self::Pool { .. })
     }
 
-    pub(crate) fn not_found(what: &'static str, key: impl ToString) -> Self {
+    pub(crate) fn not_found(what: &'static str, key: &impl ToString) -> Self {
         Self::NotFound {
             what,
             key: key.to_string(),

@@ -6,7 +6,7 @@
 //! HOME/secrets/UUID           an enrolment's secret, by the tenant's directory
 //! HOME/spool/                 what a hook could not write
 //! ```
-//! Invariants: directories are 0700 and owned by this user; new files are made with O_EXCL and 0600.
+//! Invariants: directories are 0700 and owned by this user; new files are made with `O_EXCL` and 0600.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write as _};

@@ -118,7 +118,7 @@ mod tests {
                 .runner()
                 .get_migrations()
                 .iter()
-                .map(|m| m.version())
+                .map(refinery::Migration::version)
                 .max();
             assert_eq!(newest.map(i64::from), Some(kind.latest()), "{kind:?}");
         }

@@ -13,6 +13,7 @@ use super::migrate;
 use crate::domain::ids::TenantId;
 use crate::domain::tenant::{Domain, NewTenant, Plan, Tenant};
 use crate::domain::units::Timestamp;
+use crate::domain::user::Email;
 
 /// A tenant and where its files lie.
 #[derive(Debug, Clone)]
@@ -92,7 +93,7 @@ impl Registry {
             )
             .optional()
             .map_err(error::query("find a tenant"))?
-            .ok_or_else(|| Error::not_found("tenant", id))
+            .ok_or_else(|| Error::not_found("tenant", &id))
     }
 
     pub(crate) fn insert(
@@ -112,7 +113,7 @@ impl Registry {
                     new.domain.as_str(),
                     new.id.schema_name(),
                     new.plan.as_str(),
-                    new.admin_email.as_ref().map(|email| email.as_str()),
+                    new.admin_email.as_ref().map(Email::as_str),
                     directory,
                     now.as_micros(),
                 ],
@@ -136,7 +137,8 @@ impl Registry {
             .optional()
             .map_err(error::query("find the default tenant"))?;
         domain
-            .map(|raw| Domain::parse(&raw))
+            .as_deref()
+            .map(Domain::parse)
             .transpose()
             .map_err(Error::from)
     }

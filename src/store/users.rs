@@ -97,7 +97,7 @@ impl Users<'_> {
         let mut users = self.list()?;
         match (users.pop(), users.is_empty()) {
             (Some(only), true) => Ok(only),
-            _ => Err(Error::not_found("default user", "in this tenant")),
+            _ => Err(Error::not_found("default user", &"in this tenant")),
         }
     }
 }

@@ -6,3 +6,4 @@ pub mod engine;
 pub mod fault;
 pub mod plan;
 pub mod port;
+pub mod postgres;

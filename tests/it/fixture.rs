@@ -30,7 +30,7 @@ impl Clock for StoppedClock {
 }
 
 pub struct Fixture {
-    pub folder: TempDir,
+    _folder: TempDir,
     pub store: Store,
 }
 
@@ -39,7 +39,10 @@ impl Fixture {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::at(folder.path().join("home"));
         let store = Store::init_with_clock(home, Arc::new(StoppedClock::new())).unwrap();
-        Self { folder, store }
+        Self {
+            _folder: folder,
+            store,
+        }
     }
 
     pub fn tenant(&self, domain: &str) -> TenantStore {

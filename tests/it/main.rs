@@ -13,8 +13,15 @@
     clippy::print_stdout
 )]
 
+mod architecture;
+mod bad_input;
 mod dashboards;
 mod fixture;
+mod hook;
 mod outbox;
+mod rekey;
+mod samples;
 mod seed;
 mod store;
+mod sync;
+mod workstation;

@@ -129,8 +129,15 @@ fn a_sighting_inserts_then_raises_then_changes_nothing() {
                 .collect::<Result<Vec<_>, Error>>()
         })
         .unwrap();
-    use Sighting::{Inserted, Raised, Unchanged};
-    assert_eq!(sightings, [Inserted, Raised, Unchanged, Unchanged]);
+    assert_eq!(
+        sightings,
+        [
+            Sighting::Inserted,
+            Sighting::Raised,
+            Sighting::Unchanged,
+            Sighting::Unchanged
+        ]
+    );
     let stored = tenant
         .read(|r| r.tool_metrics().find(closed.id))
         .unwrap()

@@ -217,13 +217,12 @@ impl Outbox<'_> {
         table: &'static str,
         columns: &[&'static str],
     ) -> Result<Vec<OutboxRow>, Error> {
-        let columns_sql = columns
-            .iter()
-            .map(|name| format!(", t.{name}"))
-            .collect::<String>();
+        let mut selected = vec!["id", "rev", "digest"];
+        selected.extend(columns);
+        let selected = format!("t.{}", selected.join(", t."));
         // A row may have several changes in one batch: it travels once.
         let sql = format!(
-            "SELECT t.id, t.rev, t.digest{columns_sql}
+            "SELECT {selected}
              FROM change_log c JOIN {table} t ON t.id = c.pk
              WHERE c.batch_no = ?1 AND c.table_name = ?2 GROUP BY c.pk ORDER BY min(c.seq)"
         );

@@ -1,0 +1,115 @@
+//! The enrolment document: what `central enroll` prints and `enroll` reads. TOML, version 1.
+
+use millpond::domain::ids::{TenantId, UserId};
+use millpond::domain::tenant::Domain;
+use millpond::domain::user::{Email, Role};
+use millpond::store::{EnrolledUser, Enrolment};
+use millpond_sync::postgres::central;
+use millpond_sync::postgres::endpoint::{Endpoint, Secret};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::failure::Failure;
+
+const VERSION: u32 = 1;
+
+/// All that a workstation needs to join. The URL holds the device's secret.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Document {
+    v: u32,
+    domain: String,
+    schema_name: String,
+    tenant_id: Uuid,
+    device_id: Uuid,
+    url: String,
+    users: Vec<DocumentUser>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DocumentUser {
+    id: Uuid,
+    email: String,
+    role: String,
+}
+
+/// A document that was found to be whole.
+pub(super) struct Checked {
+    pub(super) domain: Domain,
+    pub(super) enrolment: Enrolment,
+    pub(super) url: Secret,
+}
+
+impl From<central::Enrolment> for Document {
+    fn from(made: central::Enrolment) -> Self {
+        let users = made.users.into_iter();
+        Self {
+            v: VERSION,
+            domain: made.domain,
+            schema_name: made.schema_name,
+            tenant_id: made.tenant_id,
+            device_id: made.device_id,
+            url: made.url,
+            users: users
+                .map(|user| DocumentUser {
+                    id: user.id,
+                    email: user.email,
+                    role: user.role,
+                })
+                .collect(),
+        }
+    }
+}
+
+impl Document {
+    pub(super) fn to_toml(&self) -> Result<String, Failure> {
+        toml::to_string(self)
+            .map_err(|_| Failure::new("internal", "the document cannot be written"))
+    }
+
+    /// Reads a document. No message repeats any of it: it holds a secret.
+    pub(super) fn parse(raw: &str) -> Result<Checked, Failure> {
+        let unreadable = || {
+            Failure::configuration("this is no enrolment document")
+                .with_hint("use the file as `millpond central enroll` printed it")
+        };
+        let document: Self = toml::from_str(raw).map_err(|_| unreadable())?;
+        if document.v != VERSION {
+            return Err(Failure::configuration(format!(
+                "the enrolment document has version {}; this program reads version {VERSION}",
+                document.v
+            ))
+            .with_hint("use the same millpond on both sides"));
+        }
+        let endpoint = Endpoint::parse(&document.url)
+            .map_err(|error| Failure::configuration(error.to_string()))?;
+        let users = document.users.iter().map(|user| {
+            Ok(EnrolledUser {
+                id: UserId::from_uuid(user.id),
+                email: Email::parse(&user.email)?.to_string(),
+                role: Role::parse(&user.role)?,
+            })
+        });
+        let enrolment = Enrolment {
+            tenant_id: TenantId::from_uuid(document.tenant_id),
+            device_id: document.device_id,
+            schema_name: document.schema_name,
+            url: format!(
+                "postgresql://{}@{}/{}",
+                endpoint.user(),
+                endpoint.host_and_port(),
+                endpoint.database()
+            ),
+            users: users.collect::<Result<_, Failure>>()?,
+        };
+        if enrolment.users.is_empty() {
+            return Err(unreadable());
+        }
+        Ok(Checked {
+            domain: Domain::parse(&document.domain)?,
+            enrolment,
+            url: Secret::new(document.url),
+        })
+    }
+}

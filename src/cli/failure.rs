@@ -1,0 +1,204 @@
+//! How a command fails: a kind for programs, a message and a hint for people, an exit code for scripts.
+
+use std::process::ExitCode;
+
+use millpond::config::ConfigError;
+use millpond::domain::InvalidValue;
+use millpond::store;
+use millpond_sync::fault::{Fault, RemoteError};
+
+/// A command that did not do what it was asked.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) kind: &'static str,
+    pub(super) message: String,
+    pub(super) hint: Option<String>,
+    code: u8,
+}
+
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const REFUSED: u8 = 4;
+const UNREACHABLE: u8 = 69;
+const TRY_AGAIN: u8 = 75;
+const CONFIGURATION: u8 = 78;
+
+impl Failure {
+    pub(super) fn new(kind: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            hint: None,
+            code: FAILED,
+        }
+    }
+
+    pub(super) fn usage(message: impl Into<String>) -> Self {
+        Self {
+            code: USAGE,
+            ..Self::new("usage", message)
+        }
+    }
+
+    pub(super) fn refused(kind: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            code: REFUSED,
+            ..Self::new(kind, message)
+        }
+    }
+
+    pub(super) fn configuration(message: impl Into<String>) -> Self {
+        Self {
+            code: CONFIGURATION,
+            ..Self::new("configuration", message)
+        }
+    }
+
+    pub(super) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    pub(super) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.code)
+    }
+}
+
+/// The message of an error and of its causes, one after the other.
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut message = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        let text = source.to_string();
+        if !message.contains(&text) {
+            message.push_str(": ");
+            message.push_str(&text);
+        }
+        cause = source.source();
+    }
+    message
+}
+
+impl From<InvalidValue> for Failure {
+    fn from(error: InvalidValue) -> Self {
+        Self {
+            code: USAGE,
+            ..Self::new("invalid", error.to_string())
+        }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::configuration(chain(&error)).with_hint("correct the file, or remove it")
+    }
+}
+
+impl From<store::Error> for Failure {
+    fn from(error: store::Error) -> Self {
+        use store::Error;
+        let (code, hint) = match &error {
+            Error::NoHome { .. } => (
+                CONFIGURATION,
+                Some("make one with: millpond init --tenant DOMAIN --user EMAIL"),
+            ),
+            Error::NotOurs { .. } => (
+                REFUSED,
+                Some("work as the user who owns it, or choose another place with --home"),
+            ),
+            Error::File { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                (REFUSED, Some("check who owns it and its permissions"))
+            }
+            Error::NotFound { what: "tenant", .. } => (
+                FAILED,
+                Some("see the tenants of this machine with: millpond tenant list"),
+            ),
+            Error::NotFound { what: "user", .. } => (
+                FAILED,
+                Some("add the user with: millpond user add EMAIL --tenant DOMAIN"),
+            ),
+            Error::NotFound {
+                what: "default user",
+                ..
+            } => (USAGE, Some("name the user with --user EMAIL")),
+            Error::Busy { .. } | Error::Pool { .. } => (TRY_AGAIN, Some("try again in a moment")),
+            Error::DiskFull { .. } => (
+                FAILED,
+                Some("free some space and try again: nothing was half written"),
+            ),
+            Error::SchemaNewer { .. } => (
+                CONFIGURATION,
+                Some("update millpond: a newer one wrote this file"),
+            ),
+            Error::Corrupt { .. } => (FAILED, Some("restore the file from a backup")),
+            Error::AlreadySynced { .. } => (
+                REFUSED,
+                Some(
+                    "enrol under the id that it has, or make a new tenant and import into that one",
+                ),
+            ),
+            Error::Invalid(_) => (USAGE, None),
+            _ => (FAILED, None),
+        };
+        Self {
+            kind: error.kind(),
+            message: chain(&error),
+            hint: hint.map(str::to_owned),
+            code,
+        }
+    }
+}
+
+impl From<RemoteError> for Failure {
+    fn from(error: RemoteError) -> Self {
+        let (kind, code, hint) = match error.fault {
+            Fault::Transient => (
+                "unreachable",
+                UNREACHABLE,
+                "work goes on offline: nothing is lost, try again later",
+            ),
+            Fault::Login => (
+                "login_refused",
+                REFUSED,
+                "the device may have been revoked: ask for a new document (millpond central enroll)",
+            ),
+            Fault::Systemic if error.sqlstate.as_deref() == Some("42501") => (
+                "permission",
+                REFUSED,
+                "the login lacks a right: ask the administrator to run millpond central migrate",
+            ),
+            _ => (
+                "central",
+                FAILED,
+                "see what the central database holds with: millpond central status",
+            ),
+        };
+        Self {
+            kind,
+            message: chain(&error),
+            hint: Some(hint.to_owned()),
+            code,
+        }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::new("io", error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let error = store::Error::File {
+            action: "open",
+            path: "/x".into(),
+            source: std::io::Error::other("no such thing"),
+        };
+        assert_eq!(chain(&error), "cannot open /x: no such thing");
+    }
+}

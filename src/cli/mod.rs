@@ -1,0 +1,141 @@
+//! The commands: one file each.
+//!
+//! Purpose: reads arguments, calls the library, prints. Data goes to stdout, messages to stderr; `--json` prints one
+//! object with `"v": 1`, errors included. Exit codes: 0 ok, 1 failure, 2 usage, 4 refused, 69 central unreachable,
+//! 75 locked, 78 configuration.
+
+mod central;
+mod context;
+mod document;
+mod enroll;
+mod failure;
+mod hook;
+mod import;
+mod init;
+mod metrics;
+mod output;
+mod sessions;
+mod sync;
+mod tenants;
+mod users;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand};
+
+use context::Context;
+use failure::Failure;
+use output::Output;
+
+/// Records what developers' tools did, a SQLite file per tenant, and carries it to a central PostgreSQL.
+#[derive(Debug, Parser)]
+#[command(
+    name = "millpond",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+struct Global {
+    /// Where Millpond keeps its files, instead of the platform's place for them
+    #[arg(long, global = true, value_name = "DIR", env = "MILLPOND_HOME")]
+    home: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long, global = true)]
+    json: bool,
+    /// Print no messages but errors
+    #[arg(long, global = true)]
+    quiet: bool,
+    /// Never ask: what would need an answer fails
+    #[arg(long, global = true)]
+    no_input: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make the home, the registry and a first tenant
+    Init(init::InitArgs),
+    /// The tenants of this machine
+    #[command(subcommand)]
+    Tenant(tenants::TenantCommand),
+    /// A tenant's users
+    #[command(subcommand)]
+    User(users::UserCommand),
+    /// A tenant's work sessions
+    #[command(subcommand)]
+    Session(sessions::SessionCommand),
+    /// Take one event of a tool's hook on standard input
+    Hook(hook::HookArgs),
+    /// Bring in what other tools left behind
+    Import(import::ImportArgs),
+    /// Figures over a tenant's calls
+    Metrics(metrics::MetricsArgs),
+    /// Join a central database with the document that `central enroll` printed
+    Enroll(enroll::EnrollArgs),
+    /// Push what waits to the central database
+    Sync(sync::SyncArgs),
+    /// Administer the central database (`DATABASE_URL` or --url-file)
+    Central(central::CentralArgs),
+}
+
+/// Runs the command that the process was started with.
+pub(crate) fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let output = Output::new(cli.global.json, cli.global.quiet);
+    let context = Context::new(cli.global.home, cli.global.no_input, output);
+    match dispatch(cli.command, &context) {
+        Ok(code) => code,
+        Err(failure) => {
+            output.failure(&failure);
+            failure.exit_code()
+        }
+    }
+}
+
+fn dispatch(command: Command, context: &Context) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Init(args) => init::run(&args, context),
+        Command::Tenant(command) => tenants::run(command, context),
+        Command::User(command) => users::run(command, context),
+        Command::Session(command) => sessions::run(command, context),
+        Command::Hook(args) => hook::run(&args, context),
+        Command::Import(args) => import::run(&args, context),
+        Command::Metrics(args) => metrics::run(&args, context),
+        Command::Enroll(args) => enroll::run(&args, context),
+        Command::Sync(args) => sync::run(args, context),
+        Command::Central(args) => central::run(args, context),
+    }
+}
+
+/// Prints what clap says of the arguments; as JSON where that was asked for.
+fn usage(error: &clap::Error) -> ExitCode {
+    let asked = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    );
+    let json = std::env::args_os().any(|argument| argument == "--json");
+    if asked || !json {
+        // A closed pipe is the reader's choice.
+        let _ = error.print();
+        return ExitCode::from(if asked { 0 } else { 2 });
+    }
+    let message = error.render().to_string();
+    let first = message.lines().next().unwrap_or_default();
+    let failure = Failure::usage(first.trim_start_matches("error: "))
+        .with_hint("run the command with --help to see its arguments");
+    Output::new(true, false).failure(&failure);
+    failure.exit_code()
+}

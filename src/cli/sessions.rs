@@ -1,0 +1,218 @@
+//! `millpond session`: a tenant's work sessions.
+
+use std::process::ExitCode;
+
+use clap::{Subcommand, ValueEnum};
+use millpond::domain::ids::{SessionId, UserId};
+use millpond::domain::session::Session;
+use millpond::domain::tool_metric::ToolMetric;
+use millpond::domain::units::Timestamp;
+use millpond::domain::user::Email;
+use millpond::store::{Cursor, Error, SessionFilter, SessionSort};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::context::Context;
+use super::failure::Failure;
+use super::metrics::since;
+use super::output::{lines, table};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SessionCommand {
+    /// List sessions, a page at a time
+    List {
+        /// The tenant's domain
+        #[arg(long)]
+        tenant: Option<String>,
+        /// At most so many, 1 to 1000
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        limit: u16,
+        /// Go on after a page: its `next`
+        #[arg(long, value_name = "CURSOR")]
+        after: Option<String>,
+        /// The order, by start
+        #[arg(long, value_enum, default_value_t = Sort::Newest)]
+        sort: Sort,
+        /// Of one user only
+        #[arg(long, value_name = "EMAIL")]
+        user: Option<String>,
+        /// That began within this time, as 30d or 12h, or since a date
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+    },
+    /// Show one session and its calls
+    Show {
+        /// The session's id
+        id: Uuid,
+        /// The tenant's domain
+        #[arg(long)]
+        tenant: Option<String>,
+    },
+}
+
+/// The order of a list.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum Sort {
+    /// The latest start first
+    Newest,
+    /// The earliest start first
+    Oldest,
+}
+
+/// A session as it is printed.
+#[derive(Debug, Serialize)]
+struct SessionView {
+    #[serde(flatten)]
+    session: Session,
+    total_duration_ms: Option<i64>,
+}
+
+#[derive(Debug, Serialize)]
+struct SessionList {
+    sessions: Vec<SessionView>,
+    next: Option<Cursor>,
+    total: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct SessionWithCalls {
+    #[serde(flatten)]
+    view: SessionView,
+    calls: Vec<ToolMetric>,
+}
+
+impl From<Session> for SessionView {
+    fn from(session: Session) -> Self {
+        Self {
+            total_duration_ms: session.total_duration_ms(),
+            session,
+        }
+    }
+}
+
+pub(super) fn run(command: SessionCommand, context: &Context) -> Result<ExitCode, Failure> {
+    match command {
+        SessionCommand::List {
+            tenant,
+            limit,
+            after,
+            sort,
+            user,
+            since: from,
+        } => {
+            let after = after.as_deref().map(Cursor::parse).transpose()?;
+            let email = user.as_deref().map(Email::parse).transpose()?;
+            let sort = match sort {
+                Sort::Newest => SessionSort::Newest,
+                Sort::Oldest => SessionSort::Oldest,
+            };
+            let store = context.store()?;
+            let from = from
+                .map(|raw| since(&raw, store.clock().now()))
+                .transpose()?;
+            let tenant = context.tenant(&store, tenant.as_deref())?;
+            let page = tenant.read(|r| {
+                let user: Option<UserId> = match &email {
+                    Some(email) => Some(r.users().find_by_email(email)?.id),
+                    None => None,
+                };
+                let filter = SessionFilter {
+                    user,
+                    since: from,
+                    until: None,
+                };
+                r.sessions().list(&filter, sort, usize::from(limit), after)
+            })?;
+            let sessions = SessionList {
+                sessions: page.rows.into_iter().map(SessionView::from).collect(),
+                next: page.next,
+                total: page.total,
+            };
+            context.output.data(&sessions, list)?;
+        }
+        SessionCommand::Show { id, tenant } => {
+            let store = context.store()?;
+            let tenant = context.tenant(&store, tenant.as_deref())?;
+            let id = SessionId::from_uuid(id);
+            let shown = tenant.read(|r| {
+                let session = r.sessions().find(id)?.ok_or_else(|| Error::NotFound {
+                    what: "session",
+                    key: id.to_string(),
+                })?;
+                let calls = r.tool_metrics().of_session(id)?;
+                Ok::<_, Error>(SessionWithCalls {
+                    view: session.into(),
+                    calls,
+                })
+            })?;
+            context.output.data(&shown, show)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn duration(millis: Option<i64>) -> String {
+    millis.map_or_else(|| "-".into(), |millis| format!("{} s", millis / 1_000))
+}
+
+fn project(session: &Session) -> String {
+    session
+        .project_id
+        .as_ref()
+        .map_or_else(|| "-".into(), ToString::to_string)
+}
+
+fn list(sessions: &SessionList) -> String {
+    let rows = table(
+        ["start", "duration", "project", "source", "tools", "id"],
+        sessions.sessions.iter().map(|view| {
+            [
+                view.session.session_start.to_string(),
+                duration(view.total_duration_ms),
+                project(&view.session),
+                view.session.source.to_string(),
+                view.session.tools_used.len().to_string(),
+                view.session.id.to_string(),
+            ]
+        }),
+    );
+    let shown = format!("{} of {}", sessions.sessions.len(), sessions.total);
+    let next = sessions
+        .next
+        .map(|next| format!("go on with --after {next}"));
+    lines(rows, [shown].into_iter().chain(next))
+}
+
+fn show(shown: &SessionWithCalls) -> String {
+    let session = &shown.view.session;
+    let end = |end: Option<Timestamp>| end.map_or_else(|| "open".into(), |end| end.to_string());
+    let head = format!(
+        "session {}\n  from     {}\n  to       {}{}\n  project  {}\n  source   {}\n",
+        session.id,
+        session.session_start,
+        end(session.session_end),
+        if session.end_inferred {
+            " (last event seen)"
+        } else {
+            ""
+        },
+        project(session),
+        session.source,
+    );
+    head + &table(
+        ["start", "tool", "ms", "clock", "outcome", "program"],
+        shown.calls.iter().map(|call| {
+            [
+                call.started_at.to_string(),
+                call.tool_name.to_string(),
+                call.total_duration_ms
+                    .map_or_else(|| "-".into(), |millis| millis.to_string()),
+                call.duration_source.as_str().to_owned(),
+                call.outcome.as_str().to_owned(),
+                call.program
+                    .as_ref()
+                    .map_or_else(String::new, ToString::to_string),
+            ]
+        }),
+    )
+}

@@ -1,0 +1,170 @@
+//! `millpond tenant`: the tenants of this machine.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use millpond::domain::ids::TenantId;
+use millpond::domain::tenant::{Domain, NewTenant, Plan, Tenant, TenantName};
+use millpond::domain::user::Email;
+use millpond::store::{Error, Store};
+use serde::Serialize;
+
+use super::context::Context;
+use super::failure::Failure;
+use super::output::table;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TenantCommand {
+    /// Make a tenant with a file of its own
+    Create {
+        /// Its domain, as acme or acme.dev
+        domain: String,
+        /// Its name for people
+        #[arg(long)]
+        name: String,
+        /// basic, professional, enterprise or custom
+        #[arg(long, default_value = "basic")]
+        plan: String,
+        /// Whom to write to
+        #[arg(long, value_name = "EMAIL")]
+        admin_email: Option<String>,
+    },
+    /// List the tenants
+    List,
+    /// Show one tenant
+    Show {
+        /// Its domain
+        domain: String,
+    },
+}
+
+/// A tenant as it is printed.
+#[derive(Debug, Serialize)]
+pub(super) struct TenantView {
+    pub(super) id: TenantId,
+    pub(super) name: String,
+    pub(super) domain: String,
+    pub(super) path: String,
+    pub(super) schema_name: String,
+    pub(super) subscription_plan: Plan,
+    pub(super) is_active: bool,
+    pub(super) sessions: u64,
+    pub(super) tool_metrics: u64,
+    pub(super) pending: u64,
+    pub(super) size_bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Tenants {
+    tenants: Vec<TenantView>,
+}
+
+pub(super) fn run(command: TenantCommand, context: &Context) -> Result<ExitCode, Failure> {
+    match command {
+        TenantCommand::Create {
+            domain,
+            name,
+            plan,
+            admin_email,
+        } => {
+            let new = NewTenant {
+                id: TenantId::generate(),
+                domain: Domain::parse(&domain)?,
+                name: TenantName::parse("name", &name)?,
+                plan: Plan::parse(&plan)?,
+                admin_email: admin_email.as_deref().map(Email::parse).transpose()?,
+            };
+            let store = context.store()?;
+            let tenant = store.create_tenant(&new).map_err(|error| match error {
+                Error::UniqueViolation { .. } => {
+                    Failure::from(error).with_hint("see it with: millpond tenant show DOMAIN")
+                }
+                other => other.into(),
+            })?;
+            context.output.data(&view(&store, &tenant)?, show)?;
+        }
+        TenantCommand::List => {
+            let store = context.store()?;
+            let tenants: Result<Vec<_>, _> = store
+                .tenants()?
+                .iter()
+                .map(|tenant| view(&store, tenant))
+                .collect();
+            context
+                .output
+                .data(&Tenants { tenants: tenants? }, |all| list(&all.tenants))?;
+        }
+        TenantCommand::Show { domain } => {
+            let store = context.store()?;
+            let tenant = store.find_tenant(&Domain::parse(&domain)?)?;
+            context.output.data(&view(&store, &tenant)?, show)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A tenant with what its file holds.
+pub(super) fn view(store: &Store, tenant: &Tenant) -> Result<TenantView, Failure> {
+    let handle = store.tenant(&tenant.domain)?;
+    let (sessions, tool_metrics, pending) = handle.read(|r| {
+        Ok::<_, Error>((
+            r.sessions().count()?,
+            r.tool_metrics().count()?,
+            r.outbox().status()?.pending,
+        ))
+    })?;
+    let tenant = handle.tenant();
+    Ok(TenantView {
+        id: tenant.id,
+        name: tenant.name.to_string(),
+        domain: tenant.domain.to_string(),
+        path: handle.path().display().to_string(),
+        schema_name: tenant.schema_name.clone(),
+        subscription_plan: tenant.subscription_plan,
+        is_active: tenant.is_active,
+        sessions,
+        tool_metrics,
+        pending,
+        size_bytes: handle.size_bytes()?,
+    })
+}
+
+fn list(tenants: &[TenantView]) -> String {
+    if tenants.is_empty() {
+        return "no tenants yet: make one with millpond tenant create DOMAIN --name NAME".into();
+    }
+    table(
+        [
+            "domain", "name", "plan", "sessions", "calls", "pending", "bytes",
+        ],
+        tenants.iter().map(|tenant| {
+            [
+                tenant.domain.clone(),
+                tenant.name.clone(),
+                tenant.subscription_plan.as_str().to_owned(),
+                tenant.sessions.to_string(),
+                tenant.tool_metrics.to_string(),
+                tenant.pending.to_string(),
+                tenant.size_bytes.to_string(),
+            ]
+        }),
+    )
+}
+
+fn show(tenant: &TenantView) -> String {
+    format!(
+        "{} ({})\n  id        {}\n  file      {} ({} bytes)\n  schema    {}\n  plan      {}{}\n  \
+         sessions  {}\n  calls     {}\n  pending   {}",
+        tenant.name,
+        tenant.domain,
+        tenant.id,
+        tenant.path,
+        tenant.size_bytes,
+        tenant.schema_name,
+        tenant.subscription_plan.as_str(),
+        if tenant.is_active { "" } else { ", inactive" },
+        tenant.sessions,
+        tenant.tool_metrics,
+        tenant.pending,
+    )
+}

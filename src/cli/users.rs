@@ -1,0 +1,129 @@
+//! `millpond user`: a tenant's users.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use millpond::domain::ids::UserId;
+use millpond::domain::user::{Email, NewUser, PersonName, Role, User};
+use serde::Serialize;
+
+use super::context::Context;
+use super::failure::Failure;
+use super::output::table;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum UserCommand {
+    /// Add a user to a tenant
+    Add {
+        /// The user's email address
+        email: String,
+        /// The tenant's domain
+        #[arg(long)]
+        tenant: Option<String>,
+        /// admin, manager, developer or viewer
+        #[arg(long, default_value = "developer")]
+        role: String,
+        /// The user's first name
+        #[arg(long)]
+        first_name: Option<String>,
+        /// The user's last name
+        #[arg(long)]
+        last_name: Option<String>,
+    },
+    /// List a tenant's users
+    List {
+        /// The tenant's domain
+        #[arg(long)]
+        tenant: Option<String>,
+    },
+    /// Show one user
+    Show {
+        /// The user's email address
+        email: String,
+        /// The tenant's domain
+        #[arg(long)]
+        tenant: Option<String>,
+    },
+}
+
+#[derive(Debug, Serialize)]
+struct Users {
+    users: Vec<User>,
+}
+
+pub(super) fn run(command: UserCommand, context: &Context) -> Result<ExitCode, Failure> {
+    match command {
+        UserCommand::Add {
+            email,
+            tenant,
+            role,
+            first_name,
+            last_name,
+        } => {
+            let email = Email::parse(&email)?;
+            let role = Role::parse(&role)?;
+            let name =
+                |raw: Option<String>| raw.map(|raw| PersonName::parse("name", &raw)).transpose();
+            let (first_name, last_name) = (name(first_name)?, name(last_name)?);
+            let store = context.store()?;
+            let tenant = context.tenant(&store, tenant.as_deref())?;
+            let id = UserId::derive(tenant.tenant().id, &email);
+            let new = NewUser {
+                id,
+                email,
+                first_name,
+                last_name,
+                role,
+            };
+            let user = tenant.write(|w| w.users().insert(&new))?;
+            context.output.data(&user, show)?;
+        }
+        UserCommand::List { tenant } => {
+            let store = context.store()?;
+            let tenant = context.tenant(&store, tenant.as_deref())?;
+            let users = tenant.read(|r| r.users().list())?;
+            context.output.data(&Users { users }, |all| {
+                table(
+                    ["email", "name", "role", "id"],
+                    all.users.iter().map(|user| {
+                        [
+                            user.email.to_string(),
+                            full_name(user),
+                            user.role.as_str().to_owned(),
+                            user.id.to_string(),
+                        ]
+                    }),
+                )
+            })?;
+        }
+        UserCommand::Show { email, tenant } => {
+            let email = Email::parse(&email)?;
+            let store = context.store()?;
+            let tenant = context.tenant(&store, tenant.as_deref())?;
+            let user = tenant.read(|r| r.users().find_by_email(&email))?;
+            context.output.data(&user, show)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn full_name(user: &User) -> String {
+    let names = [user.first_name.as_ref(), user.last_name.as_ref()];
+    names
+        .into_iter()
+        .flatten()
+        .map(PersonName::as_str)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn show(user: &User) -> String {
+    format!(
+        "{} {}\n  id    {}\n  role  {}{}",
+        user.email,
+        full_name(user),
+        user.id,
+        user.role.as_str(),
+        if user.is_active { "" } else { ", inactive" },
+    )
+}

@@ -1,0 +1,17 @@
+//! The PostgreSQL side: connections, a private server, the central schema's administration and the push.
+//!
+//! Purpose: everything that talks to PostgreSQL. Depends on [`crate::change`], [`crate::fault`] and [`crate::port`];
+//! knows no terminal, no SQLite and no domain type. Invariants: no error carries a password or a row's values;
+//! every call to a server has a timeout.
+
+mod bisect;
+pub mod central;
+pub mod connect;
+mod encode;
+pub mod endpoint;
+pub mod names;
+#[cfg(unix)]
+pub mod private;
+pub mod push;
+mod schema;
+mod statements;

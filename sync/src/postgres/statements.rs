@@ -1,0 +1,163 @@
+//! The statements of a push, built once a schema from the list of columns.
+//!
+//! Purpose: the SQL that a device sends. Pure. Invariants: names are qualified by the schema; every INSERT carries ON
+//! CONFLICT and reads only columns that the device is granted; nothing depends on a session's state.
+
+use tokio_postgres::types::Type;
+
+use super::encode::Part;
+use super::names::quote_ident;
+use crate::change::{Kind, Table};
+
+/// The statements of one table.
+#[derive(Debug)]
+pub(crate) struct TableStatements {
+    /// Inserts or raises rows and returns the ids of those; takes one array for each of `arrays`.
+    pub(crate) upsert: String,
+    /// The arrays of `upsert`, in order.
+    pub(crate) arrays: Vec<(Part, Type)>,
+    /// Returns `id, rev, digest` of given ids.
+    pub(crate) lookup: String,
+    /// Returns `id` and the whole row as JSON text of given ids.
+    pub(crate) whole_rows: String,
+}
+
+/// The statements of one schema.
+#[derive(Debug)]
+pub(crate) struct Statements {
+    tables: [TableStatements; 3],
+    /// Makes a stream that stands at its first batch, and returns a row if it did.
+    pub(crate) open_stream: String,
+    /// Moves a stream from one batch to the next, and returns a row if it did.
+    pub(crate) move_stream: String,
+    /// Returns where a stream stands.
+    pub(crate) read_stream: String,
+    /// Records refused rows.
+    pub(crate) insert_rejects: String,
+}
+
+impl Statements {
+    /// Builds the statements of a schema.
+    pub(crate) fn of_schema(schema: &str) -> Self {
+        let schema = quote_ident(schema);
+        Self {
+            tables: Table::ALL.map(|table| TableStatements::of_table(&schema, table)),
+            open_stream: format!(
+                "INSERT INTO {schema}.sync_streams (stream_id, batch_id, rows) VALUES ($1, $2, $3) \
+                 ON CONFLICT (stream_id) DO NOTHING RETURNING batch_id"
+            ),
+            move_stream: format!(
+                "UPDATE {schema}.sync_streams SET batch_id = $2, rows = rows + $3 \
+                 WHERE stream_id = $1 AND batch_id = $4 RETURNING batch_id"
+            ),
+            read_stream: format!("SELECT batch_id FROM {schema}.sync_streams WHERE stream_id = $1"),
+            insert_rejects: format!(
+                "INSERT INTO {schema}.sync_rejects (batch_id, table_name, row_id, rev, sqlstate, message) \
+                 SELECT $1, * FROM unnest($2::text[], $3::uuid[], $4::bigint[], $5::text[], $6::text[]) \
+                 ON CONFLICT (batch_id, table_name, row_id) DO NOTHING"
+            ),
+        }
+    }
+
+    /// The statements of one of its tables.
+    pub(crate) fn table(&self, table: Table) -> &TableStatements {
+        let [sessions, calls, dashboards] = &self.tables;
+        match table {
+            Table::MetricsSessions => sessions,
+            Table::ToolMetrics => calls,
+            Table::DashboardConfigs => dashboards,
+        }
+    }
+}
+
+impl TableStatements {
+    fn of_table(schema: &str, table: Table) -> Self {
+        let name = format!("{schema}.{}", table.name());
+        let mut names = vec!["id", "rev", "digest"];
+        let mut arrays = vec![
+            (Part::Id, Type::UUID_ARRAY),
+            (Part::Rev, Type::INT8_ARRAY),
+            (Part::Digest, Type::BYTEA_ARRAY),
+        ];
+        let mut raised = vec![
+            "rev = excluded.rev".to_owned(),
+            "digest = excluded.digest".to_owned(),
+        ];
+        for (place, column) in table.columns().iter().enumerate() {
+            names.push(column.name);
+            arrays.push((Part::Value(place), array_type(column.kind)));
+            if column.mutable {
+                raised.push(format!("{0} = excluded.{0}", column.name));
+            }
+        }
+        let parameters: Vec<String> = arrays
+            .iter()
+            .enumerate()
+            .map(|(index, (_, ty))| format!("${}::{}[]", index + 1, element_name(ty)))
+            .collect();
+        let fields: Vec<String> = names
+            .iter()
+            .map(|name| match *name {
+                "digest" => "'digest', encode(digest, 'hex')".to_owned(),
+                name => format!("'{name}', {name}"),
+            })
+            .collect();
+        Self {
+            upsert: format!(
+                "INSERT INTO {name} AS t ({}) SELECT * FROM unnest({}) \
+                 ON CONFLICT (id) DO UPDATE SET {} WHERE t.rev < excluded.rev RETURNING t.id",
+                names.join(", "),
+                parameters.join(", "),
+                raised.join(", ")
+            ),
+            arrays,
+            lookup: format!("SELECT id, rev, digest FROM {name} WHERE id = ANY($1)"),
+            whole_rows: format!(
+                "SELECT id, jsonb_build_object({})::text FROM {name} WHERE id = ANY($1)",
+                fields.join(", ")
+            ),
+        }
+    }
+}
+
+fn array_type(kind: Kind) -> Type {
+    match kind {
+        Kind::Uuid => Type::UUID_ARRAY,
+        Kind::Text => Type::TEXT_ARRAY,
+        Kind::BigInt => Type::INT8_ARRAY,
+        Kind::Double => Type::FLOAT8_ARRAY,
+        Kind::Boolean => Type::BOOL_ARRAY,
+        Kind::Timestamp => Type::TIMESTAMPTZ_ARRAY,
+        Kind::Json => Type::JSONB_ARRAY,
+    }
+}
+
+/// The element's name of an array type, which PostgreSQL spells with a leading underscore.
+fn element_name(array: &Type) -> &str {
+    array.name().trim_start_matches('_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Statements;
+    use crate::change::Table;
+
+    #[test]
+    fn an_upsert_raises_what_may_change_and_only_above_the_known_rev() {
+        let statements = Statements::of_schema("t_1");
+        let upsert = &statements.table(Table::DashboardConfigs).upsert;
+        assert!(
+            upsert.starts_with(
+                "INSERT INTO \"t_1\".dashboard_configs AS t (id, rev, digest, user_id, "
+            )
+        );
+        assert!(
+            upsert.contains("unnest($1::uuid[], $2::int8[], $3::bytea[], $4::uuid[], $5::text[], ")
+        );
+        assert!(upsert.contains("dashboard_name = excluded.dashboard_name"));
+        for settled in ["user_id = ", "created_at = ", "SET id"] {
+            assert!(!upsert.contains(settled), "{settled}");
+        }
+        assert!(upsert.ends_with("WHERE t.rev < excluded.rev RETURNING t.id"));
+    }
+}

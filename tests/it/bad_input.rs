@@ -1,0 +1,270 @@
+//! Bad input: a clear message with a hint, the contract's exit code, and nothing half written.
+
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+
+use crate::workstation::{Central, Workstation, transcript};
+
+#[test]
+fn an_unknown_tenant_or_user_is_told_and_nothing_is_written() {
+    let workstation = Workstation::of_ada();
+    let path = transcript(workstation.folder.path(), "s1", 2);
+    let path = path.to_str().unwrap();
+    assert_eq!(
+        workstation
+            .run(&["import", "claude", path, "--tenant", "umbra"])
+            .refused(1),
+        "not_found"
+    );
+    let ran = workstation.run(&[
+        "import",
+        "claude",
+        path,
+        "--tenant",
+        "acme",
+        "--user",
+        "eve@acme.dev",
+    ]);
+    assert_eq!(ran.refused(1), "not_found");
+    assert!(
+        ran.any_json()["error"]["hint"]
+            .as_str()
+            .unwrap()
+            .contains("user add")
+    );
+    assert_eq!(workstation.tenant()["tool_metrics"], 0);
+}
+
+#[test]
+fn a_domain_that_is_a_path_or_too_long_is_refused() {
+    let workstation = Workstation::new();
+    for bad in ["../x", "a/b", &"x".repeat(300), "", "a b"] {
+        let ran = workstation.run(&["init", "--tenant", bad, "--user", "ada@acme.dev"]);
+        assert_eq!(ran.refused(2), "invalid", "{bad:?}");
+    }
+    assert!(
+        !workstation.home().exists(),
+        "a refused init left a home behind"
+    );
+}
+
+#[test]
+fn a_tenant_that_exists_is_a_unique_violation() {
+    let workstation = Workstation::of_ada();
+    let ran = workstation.run(&["tenant", "create", "acme", "--name", "Other"]);
+    assert_eq!(ran.refused(1), "unique_violation");
+}
+
+#[test]
+fn init_again_changes_nothing() {
+    let workstation = Workstation::of_ada();
+    let before = workstation.tenant();
+    workstation
+        .run(&[
+            "init",
+            "--tenant",
+            "acme",
+            "--name",
+            "Other",
+            "--user",
+            "ada@acme.dev",
+        ])
+        .json();
+    let after = workstation.tenant();
+    assert_eq!(
+        (&before["id"], &before["name"]),
+        (&after["id"], &after["name"])
+    );
+    assert_eq!(
+        workstation
+            .run(&["user", "list", "--tenant", "acme"])
+            .json()["users"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn without_a_home_a_command_says_how_to_make_one() {
+    let ran = Workstation::new().run(&["tenant", "list"]);
+    assert_eq!(ran.refused(78), "no_home");
+    assert!(
+        ran.any_json()["error"]["hint"]
+            .as_str()
+            .unwrap()
+            .contains("millpond init")
+    );
+}
+
+#[test]
+fn a_home_that_another_user_owns_is_refused() {
+    let workstation = Workstation::of_ada();
+    if chown(workstation.home(), Some(65_534), None).is_err() {
+        eprintln!("skipped: only root can give a folder away");
+        return;
+    }
+    assert_eq!(
+        workstation.run(&["tenant", "list"]).refused(4),
+        "permission"
+    );
+}
+
+#[test]
+fn a_file_of_a_newer_program_is_refused_and_left_alone() {
+    let workstation = Workstation::of_ada();
+    workstation
+        .file()
+        .execute_batch("PRAGMA user_version = 99")
+        .unwrap();
+    assert_eq!(
+        workstation
+            .run(&["session", "list", "--tenant", "acme"])
+            .refused(78),
+        "schema_newer"
+    );
+}
+
+#[test]
+fn a_file_that_is_no_database_is_told() {
+    let workstation = Workstation::of_ada();
+    let path = workstation.tenant()["path"].as_str().unwrap().to_owned();
+    std::fs::write(
+        path,
+        "not a database, but long enough to be looked at as one".repeat(100),
+    )
+    .unwrap();
+    assert_eq!(
+        workstation
+            .run(&["session", "list", "--tenant", "acme"])
+            .refused(1),
+        "corrupt"
+    );
+}
+
+#[test]
+fn a_transcript_that_is_a_loop_binary_or_missing_is_survived() {
+    let workstation = Workstation::of_ada();
+    let folder = workstation.folder.path().join("projects");
+    std::fs::create_dir(&folder).unwrap();
+    symlink(&folder, folder.join("loop")).unwrap();
+    transcript(&folder, "good", 3);
+    std::fs::write(
+        folder.join("binary.jsonl"),
+        [0xff, 0xfe, 0x00, b'\n', b'{', 0x80, b'\n'],
+    )
+    .unwrap();
+    let report = workstation.import(&folder);
+    assert_eq!((&report["files"], &report["calls"]), (&2.into(), &3.into()));
+    assert_eq!(report["malformed"], 2);
+    let missing = folder.join("missing");
+    let ran = workstation.run(&[
+        "import",
+        "claude",
+        missing.to_str().unwrap(),
+        "--tenant",
+        "acme",
+    ]);
+    assert_eq!(ran.refused(1), "io");
+}
+
+#[test]
+fn a_nul_in_a_tool_name_is_passed_over_and_counted() {
+    let workstation = Workstation::of_ada();
+    let path = transcript(workstation.folder.path(), "s1", 4);
+    let text = std::fs::read_to_string(&path)
+        .unwrap()
+        .replace("\"name\":\"Edit\"", "\"name\":\"Ed\\u0000it\"");
+    std::fs::write(&path, text).unwrap();
+    let report = workstation.import(&path);
+    assert_eq!(report["calls"], 3);
+    assert!(report["skipped"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn arguments_that_mean_nothing_exit_2_and_print_json_where_that_was_asked_for() {
+    let workstation = Workstation::new();
+    assert_eq!(workstation.run(&["no-such-command"]).refused(2), "usage");
+    assert_eq!(workstation.run(&["import", "claude"]).refused(2), "usage");
+    assert_eq!(
+        Workstation::of_ada()
+            .run(&["metrics", "--since", "yesterday"])
+            .refused(2),
+        "invalid"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_and_a_missing_setup_are_told_apart() {
+    let workstation = Workstation::of_ada();
+    let central = Central::empty().await;
+    assert_eq!(
+        central.run(&workstation, &["status"]).refused(78),
+        "configuration"
+    );
+    let at = central.url.find(':').unwrap();
+    let (head, tail) = (&central.url[..at + 3], &central.url[at + 3..]);
+    let (login, rest) = tail.split_once('@').unwrap();
+    let user = login.split(':').next().unwrap();
+    let wrong = Central {
+        url: format!("{head}{user}:wrong@{rest}"),
+    };
+    assert_eq!(
+        wrong.run(&workstation, &["status"]).refused(4),
+        "login_refused"
+    );
+    assert_eq!(
+        workstation.run(&["central", "status"]).refused(78),
+        "configuration"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_enrolment_of_another_domain_or_none_at_all_is_refused() {
+    let workstation = Workstation::of_ada();
+    let central = Central::for_workstation(&workstation).await;
+    let document = central.document(&workstation, &["ada@acme.dev"]);
+    workstation
+        .run(&["tenant", "create", "umbra", "--name", "Umbra"])
+        .json();
+    let ran = workstation.run_with_input(&["enroll", "--tenant", "umbra", "-"], &document);
+    assert_eq!(ran.refused(4), "other_domain");
+    assert_eq!(
+        workstation
+            .run_with_input(&["enroll", "-"], "v = 1")
+            .refused(78),
+        "configuration"
+    );
+    assert_eq!(workstation.run(&["sync"]).refused(78), "configuration");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_secret_lies_in_a_file_of_its_own_and_nowhere_else() {
+    let workstation = Workstation::of_ada();
+    let central = Central::for_workstation(&workstation).await;
+    let document = central.document(&workstation, &["ada@acme.dev"]);
+    let secret = document
+        .split(':')
+        .find_map(|part| part.split_once('@'))
+        .unwrap()
+        .0
+        .to_owned();
+    assert!(secret.len() >= 32);
+    let enrolled = workstation.run_with_input(&["enroll", "-"], &document);
+    assert!(!enrolled.stdout.contains(&secret) && !enrolled.stderr.contains(&secret));
+    let mut holders = Vec::new();
+    let mut folders = vec![workstation.home()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if String::from_utf8_lossy(&std::fs::read(&path).unwrap()).contains(&secret) {
+                holders.push(path);
+            }
+        }
+    }
+    assert_eq!(holders.len(), 1, "{holders:?}");
+    let mode = std::fs::metadata(&holders[0]).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600);
+}

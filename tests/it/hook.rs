@@ -1,0 +1,235 @@
+//! `hook claude` as Claude Code calls it: a process an event, one JSON value on standard input.
+
+use std::io::Write as _;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::workstation::{Ran, Workstation};
+
+fn event(name: &str, id: &str, more: &Value) -> String {
+    let mut event = json!({
+        "hook_event_name": name, "session_id": "s1", "cwd": "/home/ada/work/pond",
+        "tool_name": "Bash", "tool_use_id": id, "tool_input": {"command": "cargo test --all"},
+    });
+    event
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    event.to_string()
+}
+
+fn hook(workstation: &Workstation, input: &str) -> Ran {
+    let ran = workstation.run_with_input(&["hook", "claude", "--tenant", "acme"], input);
+    assert_eq!(
+        (ran.code, ran.stdout.as_str(), ran.stderr.as_str()),
+        (0, "", ""),
+        "a hook must keep quiet"
+    );
+    ran
+}
+
+fn calls(workstation: &Workstation) -> Vec<Value> {
+    let sessions = workstation
+        .run(&["session", "list", "--tenant", "acme"])
+        .json();
+    let id = sessions["sessions"][0]["id"].as_str().unwrap().to_owned();
+    let shown = workstation
+        .run(&["session", "show", &id, "--tenant", "acme"])
+        .json();
+    shown["calls"].as_array().unwrap().clone()
+}
+
+#[test]
+fn a_pair_of_events_makes_one_call_with_the_tool_s_own_clock() {
+    let workstation = Workstation::of_ada();
+    hook(&workstation, &event("PreToolUse", "t1", &json!({})));
+    hook(
+        &workstation,
+        &event(
+            "PostToolUse",
+            "t1",
+            &json!({"duration_ms": 497, "tool_response": {"stdout": "ok"}}),
+        ),
+    );
+    hook(
+        &workstation,
+        &event(
+            "PostToolUseFailure",
+            "t2",
+            &json!({"duration_ms": 3, "error": "Exit code 3"}),
+        ),
+    );
+    hook(&workstation, &event("PreToolUse", "t3", &json!({})));
+    let mut calls = calls(&workstation);
+    calls.sort_by_key(|call| call["source_id"].to_string());
+    let told: Vec<_> = calls
+        .iter()
+        .map(|call| {
+            json!([
+                call["source_id"],
+                call["outcome"],
+                call["total_duration_ms"],
+                call["duration_source"]
+            ])
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            json!(["t1", "success", 497, "reported"]),
+            json!(["t2", "error", 3, "reported"]),
+            json!(["t3", "unknown", null, "none"]),
+        ]
+    );
+    assert_eq!(calls[0]["program"], "cargo");
+    assert_eq!(
+        calls[0]["command_line"],
+        json!(null),
+        "a command line is kept only where it was asked for"
+    );
+}
+
+#[test]
+fn a_hook_reads_one_value_and_does_not_wait_for_the_end_of_its_input() {
+    let workstation = Workstation::of_ada();
+    let mut child = workstation
+        .command(&["hook", "claude", "--tenant", "acme"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The pipe stays open: a hook that reads to its end would never return.
+    let mut stdin = child.stdin.take().unwrap();
+    stdin
+        .write_all(event("PreToolUse", "t1", &json!({})).as_bytes())
+        .unwrap();
+    stdin.flush().unwrap();
+    let limit = Instant::now() + Duration::from_secs(30);
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        assert!(
+            Instant::now() < limit,
+            "the hook waits for the end of its input"
+        );
+        std::thread::yield_now();
+    };
+    assert!(status.success());
+    assert_eq!(calls(&workstation).len(), 1);
+}
+
+#[test]
+fn whatever_is_put_into_a_hook_it_exits_0_and_only_strict_tells() {
+    let workstation = Workstation::of_ada();
+    for bad in [
+        "",
+        "{",
+        "[]",
+        "42",
+        "\u{0}",
+        r#"{"hook_event_name":"PreToolUse"}"#,
+    ] {
+        hook(&workstation, bad);
+        let told = workstation.run_with_input(&["hook", "claude", "--strict"], bad);
+        assert_eq!(told.refused(1), "invalid", "{bad:?}");
+    }
+    // An event that is not known is none of our business.
+    let unknown = event("NewFangledEvent", "t", &json!({}));
+    assert_eq!(
+        workstation
+            .run_with_input(&["hook", "claude", "--strict"], &unknown)
+            .code,
+        0
+    );
+    // Without a home there is nothing to write to, and nothing is made.
+    let bare = Workstation::new();
+    hook(&bare, &event("PreToolUse", "t1", &json!({})));
+    assert!(!bare.home().exists());
+}
+
+#[test]
+fn what_a_hook_cannot_write_waits_in_the_spool_and_the_next_command_brings_it_in() {
+    let workstation = Workstation::of_ada();
+    let file = workstation.file();
+    file.execute_batch("BEGIN IMMEDIATE").unwrap();
+    hook(
+        &workstation,
+        &event("PostToolUse", "t1", &json!({"duration_ms": 5})),
+    );
+    let spool = workstation.home().join("spool");
+    assert_eq!(std::fs::read_dir(&spool).unwrap().count(), 1);
+    file.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(workstation.tenant()["tool_metrics"], 1);
+    assert_eq!(std::fs::read_dir(&spool).unwrap().count(), 0);
+}
+
+#[test]
+fn the_path_decides_the_tenant_where_no_flag_and_no_variable_does() {
+    let workstation = Workstation::of_ada();
+    workstation
+        .run(&["tenant", "create", "umbra", "--name", "Umbra"])
+        .json();
+    workstation
+        .run(&["user", "add", "ada@umbra.dev", "--tenant", "umbra"])
+        .json();
+    std::fs::write(
+        workstation.home().join("config.toml"),
+        "[tenants]\n\"/home/ada/work/umbra\" = \"umbra\"\n",
+    )
+    .unwrap();
+    for (folder, id) in [
+        ("/home/ada/work/umbra/src", "t1"),
+        ("/home/ada/work/pond", "t2"),
+    ] {
+        let input = event("PreToolUse", id, &json!({"cwd": folder}));
+        assert_eq!(
+            workstation.run_with_input(&["hook", "claude"], &input).code,
+            0
+        );
+    }
+    for domain in ["acme", "umbra"] {
+        assert_eq!(
+            workstation.run(&["tenant", "show", domain]).json()["tool_metrics"],
+            1,
+            "{domain}"
+        );
+    }
+}
+
+#[test]
+fn hook_and_transcript_of_one_call_make_one_row_in_either_order() {
+    let transcript = |workstation: &Workstation| {
+        let lines = [
+            json!({"type": "assistant", "sessionId": "s1", "uuid": "u1", "timestamp": "2026-01-05T09:00:00Z",
+                   "cwd": "/home/ada/work/pond",
+                   "message": {"role": "assistant", "content": [
+                       {"type": "tool_use", "id": "t1", "name": "Bash", "input": {"command": "cargo test --all"}}]}}),
+            json!({"type": "user", "sessionId": "s1", "uuid": "u2", "timestamp": "2026-01-05T09:00:02Z",
+                   "message": {"role": "user", "content": [
+                       {"type": "tool_result", "tool_use_id": "t1", "content": "ok"}]}}),
+        ];
+        let path = workstation.folder.path().join("s1.jsonl");
+        std::fs::write(&path, lines.map(|line| line.to_string()).join("\n")).unwrap();
+        workstation.import(&path)
+    };
+    let post = event("PostToolUse", "t1", &json!({"duration_ms": 497}));
+    let hook_first = Workstation::of_ada();
+    hook(&hook_first, &post);
+    assert_eq!(transcript(&hook_first)["duplicates"], 1);
+    let transcript_first = Workstation::of_ada();
+    transcript(&transcript_first);
+    hook(&transcript_first, &post);
+    for workstation in [hook_first, transcript_first] {
+        let calls = calls(&workstation);
+        assert_eq!(calls.len(), 1);
+        let told = json!([
+            calls[0]["total_duration_ms"],
+            calls[0]["duration_source"],
+            calls[0]["outcome"]
+        ]);
+        assert_eq!(told, json!([497, "reported", "success"]));
+        assert_eq!(workstation.tenant()["sessions"], 1);
+    }
+}

@@ -5,4 +5,5 @@ pub mod collect;
 pub mod config;
 pub mod domain;
 pub mod replication;
+pub mod seed;
 pub mod store;

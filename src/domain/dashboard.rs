@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::ids::{DashboardId, UserId};
+use super::session::Description;
 use super::units::{InvalidValue, Text, Timestamp};
 use super::user::Role;
 
@@ -46,6 +47,8 @@ pub struct Dashboard {
     pub user_id: UserId,
     /// Its name.
     pub dashboard_name: DashboardName,
+    /// Words for people.
+    pub description: Option<Description>,
     /// Its widgets and where they stand.
     pub widget_layout: serde_json::Map<String, serde_json::Value>,
     /// Whether it is the one that its user sees first.

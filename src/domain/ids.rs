@@ -3,13 +3,16 @@
 //! A tenant's id is a UUIDv7. A user's is the UUIDv5 of the tenant's id and the lower-cased email. A session's and a
 //! call's are the UUIDv5 of the user's id, the source (the tool, never the channel) and the source's own id, so that
 //! a hook, a transcript and a second machine make the same row; a UUIDv7 where the source gives no id (RFC 9562).
+//! A dashboard that a program makes for a user is the UUIDv5 of the user's id and its name.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::dashboard::DashboardName;
 use super::session::{Source, SourceId};
+use super::units::Timestamp;
 use super::user::Email;
 
 macro_rules! id {
@@ -69,6 +72,13 @@ impl TenantId {
         Self(Uuid::now_v7())
     }
 
+    /// Makes an id of a given moment and given chance: for data that has to come out the same again.
+    #[must_use]
+    pub fn fixed(made_at: Timestamp, chance: [u8; 10]) -> Self {
+        let millis = u64::try_from(made_at.as_micros() / 1_000).unwrap_or(0);
+        Self(uuid::Builder::from_unix_timestamp_millis(millis, &chance).into_uuid())
+    }
+
     /// The tenant's schema in the central database: opaque, so that its name tells no one who the tenant is.
     #[must_use]
     pub fn schema_name(self) -> String {
@@ -97,6 +107,18 @@ impl CallId {
     #[must_use]
     pub fn derive(user: UserId, source: &Source, source_id: Option<&SourceId>) -> Self {
         Self(derive(user, "call", source, source_id))
+    }
+}
+
+impl DashboardId {
+    /// The id of the dashboard of that name that a program, not a person, makes for the user: made again, it is the
+    /// same one.
+    #[must_use]
+    pub fn derive(user: UserId, name: &DashboardName) -> Self {
+        Self(Uuid::new_v5(
+            &user.0,
+            format!("dashboard\u{1f}{name}").as_bytes(),
+        ))
     }
 }
 

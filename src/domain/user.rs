@@ -9,6 +9,8 @@ use super::units::{InvalidValue, Text, Timestamp};
 
 /// A first or last name.
 pub type PersonName = Text<100>;
+/// A time zone's name in the IANA database, as `Europe/Vienna`. That there is such a zone is not checked.
+pub type ZoneName = Text<64>;
 
 /// An email address, lower-cased, of at most 320 characters: one `@` with something on both sides, no spaces.
 /// Nothing more is checked, since only a message sent tells whether an address exists.

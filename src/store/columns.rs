@@ -1,4 +1,4 @@
-//! Reading columns into values that cannot be wrong.
+//! Reading columns into values that cannot be wrong, and writing those that SQLite has no type for.
 
 use rusqlite::Row;
 use rusqlite::types::Type;
@@ -66,6 +66,12 @@ pub(super) fn named<T>(
     parse: impl FnOnce(&str) -> Result<T, InvalidValue>,
 ) -> rusqlite::Result<T> {
     parse(row.get_ref(at)?.as_str()?).map_err(unreadable(at))
+}
+
+/// A list or object as JSON text.
+pub(super) fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
+    serde_json::to_string(value)
+        .map_err(|source| rusqlite::Error::ToSqlConversionFailure(Box::new(source)))
 }
 
 fn missing(at: usize) -> rusqlite::Error {

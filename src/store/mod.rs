@@ -8,6 +8,7 @@
 
 mod columns;
 pub(crate) mod connection;
+mod dashboards;
 mod digest;
 mod enrolments;
 mod error;
@@ -27,6 +28,7 @@ mod users;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use dashboards::{Dashboards, DashboardsMut};
 pub use enrolments::{EnrolledUser, Enrolment};
 pub use error::Error;
 pub use home::{FileLock, Home};

@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension as _, Row, ToSql};
 use uuid::Uuid;
 
 use super::Sighting;
-use super::columns::{Life, some_text, some_time, text, time, unreadable};
+use super::columns::{Life, json, some_text, some_time, text, time, unreadable};
 use super::digest::{self, Digest};
 use super::error::{self, Error};
 use super::page::{Cursor, Page};
@@ -245,8 +245,8 @@ impl SessionsMut<'_> {
         created_at: Option<i64>,
         action: &'static str,
     ) -> Result<(), Error> {
-        let tools_used = json(&session.tools_used, action)?;
-        let tags = json(&session.tags, action)?;
+        let tools_used = json(&session.tools_used).map_err(error::query(action))?;
+        let tags = json(&session.tags).map_err(error::query(action))?;
         let (id, user_id) = (session.id.as_uuid(), session.user_id.as_uuid());
         let session_start = session.session_start.as_micros();
         let session_end = session.session_end.map(Timestamp::as_micros);
@@ -287,13 +287,6 @@ impl SessionsMut<'_> {
             .map(drop)
             .map_err(error::query(action))
     }
-}
-
-/// Writes a list as JSON text.
-fn json(values: &impl serde::Serialize, action: &'static str) -> Result<String, Error> {
-    serde_json::to_string(values).map_err(|source| {
-        error::query(action)(rusqlite::Error::ToSqlConversionFailure(Box::new(source)))
-    })
 }
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<Session> {

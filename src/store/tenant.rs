@@ -136,6 +136,16 @@ impl TenantStore {
         &self,
         work: impl FnOnce(&Writer<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
+        self.write_as_of(None, work)
+    }
+
+    /// Writes as [`TenantStore::write`] does, in a transaction whose `now` is given: for data that has to come out
+    /// the same whenever it is made.
+    pub(crate) fn write_as_of<T, E: From<Error>>(
+        &self,
+        now: Option<Timestamp>,
+        work: impl FnOnce(&Writer<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
         self.with_connection(|connection| {
             let transaction = connection
                 .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -144,7 +154,7 @@ impl TenantStore {
                 let reader = Reader {
                     connection: &transaction,
                     tenant: self.tenant.id,
-                    now: self.clock.now(),
+                    now: now.unwrap_or_else(|| self.clock.now()),
                 };
                 work(&Writer { reader })?
             };

@@ -9,7 +9,7 @@ use super::digest;
 use super::error::{self, Error};
 use super::tenant::{Reader, Writer};
 use crate::domain::ids::UserId;
-use crate::domain::user::{Email, NewUser, PersonName, Role, User};
+use crate::domain::user::{Email, NewUser, PersonName, Role, User, ZoneName};
 
 const COLUMNS: &str =
     "id, email, first_name, last_name, role, timezone, is_active, created_at, updated_at";
@@ -132,6 +132,28 @@ impl UsersMut<'_> {
             })
             .map_err(error::query("add a user"))?;
         self.find_by_email(&new.email)
+    }
+
+    /// Sets the time zone that the user's days are cut in.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where there is no such user.
+    pub fn set_timezone(&self, email: &Email, zone: &ZoneName) -> Result<(), Error> {
+        let now = self.writer.now().as_micros();
+        let params: [&dyn ToSql; 3] = [&email.as_str(), &zone.as_str(), &now];
+        let changed = self
+            .writer
+            .connection()
+            .prepare_cached(
+                "UPDATE users SET timezone = ?2, updated_at = ?3, rev = rev + 1
+                 WHERE email = ?1 AND deleted_at IS NULL",
+            )
+            .and_then(|mut update| update.execute(params))
+            .map_err(error::query("set a user's time zone"))?;
+        if changed == 0 {
+            return Err(Error::not_found("user", email));
+        }
+        Ok(())
     }
 
     /// Chooses the user that work is recorded for unless another is named.

@@ -15,11 +15,13 @@
 
 mod architecture;
 mod bad_input;
+mod dashboards;
 mod fixture;
 mod hook;
 mod outbox;
 mod rekey;
 mod samples;
+mod seed;
 mod store;
 mod sync;
 mod workstation;

@@ -12,7 +12,7 @@ use super::{OutboxMut, STREAM_ID, SealedBatch};
 use crate::domain::ids::UserId;
 use crate::store::digest;
 use crate::store::error::{self, Error};
-use crate::store::{sessions, tool_metrics};
+use crate::store::{dashboards, sessions, tool_metrics};
 
 /// How large a batch may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,9 +25,6 @@ pub struct SealLimits {
 
 /// What a row weighs on the wire beside its long texts: ids, times, numbers, short names.
 const ROW_BYTES: usize = 320;
-
-const DASHBOARD_PAYLOAD: &str = "id, user_id, dashboard_name, description, widget_layout, is_default, \
-    is_public, refresh_interval_seconds, shared_with_roles, version, deleted_at";
 
 /// A change that waits.
 struct Waiting {
@@ -333,7 +330,7 @@ impl OutboxMut<'_> {
         let (payload, columns) = match table {
             "metrics_sessions" => (sessions::PAYLOAD, 17),
             "tool_metrics" => (tool_metrics::PAYLOAD, 24),
-            _ => (DASHBOARD_PAYLOAD, 11),
+            _ => (dashboards::PAYLOAD, 11),
         };
         let digest = self
             .connection()

@@ -6,12 +6,48 @@
 
 use millpond_sync::change::{Batch, Change, Column, Kind, Table, Value};
 use millpond_sync::port::{self, Limits, Receipt};
+use millpond_sync::postgres::pull::PulledUser;
 use rusqlite::types::Value as Stored;
 use uuid::Uuid;
 
+use crate::domain::InvalidValue;
 use crate::domain::ids::UserId;
+use crate::domain::user::{CentralUser, Email, PersonName, Role, ZoneName};
 use crate::store::outbox::{FoundConflict, FoundReject, OutboxRow, SealLimits, SealedBatch};
 use crate::store::{Error, TenantStore};
+
+/// Follows what the central database says of this device's users. Returns how many changed here.
+///
+/// # Errors
+/// [`Error::Invalid`] where a user there could not be one here, and what the store says; nothing is changed then.
+pub fn follow_users(tenant: &TenantStore, users: &[PulledUser]) -> Result<u64, Error> {
+    let users: Vec<CentralUser> = users.iter().map(to_user).collect::<Result<_, _>>()?;
+    tenant.write(|w| {
+        let mut changed = 0;
+        for user in &users {
+            changed += u64::from(w.users().follow(user)?);
+        }
+        Ok(changed)
+    })
+}
+
+fn to_user(pulled: &PulledUser) -> Result<CentralUser, InvalidValue> {
+    let name = |raw: &Option<String>| {
+        raw.as_deref()
+            .filter(|raw| !raw.is_empty())
+            .map(|raw| PersonName::parse("name", raw))
+            .transpose()
+    };
+    Ok(CentralUser {
+        id: UserId::from_uuid(pulled.id),
+        email: Email::parse(&pulled.email)?,
+        first_name: name(&pulled.first_name)?,
+        last_name: name(&pulled.last_name)?,
+        role: Role::parse(&pulled.role)?,
+        timezone: ZoneName::parse("time zone", &pulled.timezone)?,
+        is_active: pulled.is_active,
+    })
+}
 
 /// A tenant's outbox, for one run of the engine.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use millpond::domain::ids::UserId;
 use millpond::domain::tenant::Domain;
-use millpond::replication::TenantOutbox;
+use millpond::replication::{self, TenantOutbox};
 use millpond::store::outbox::Stopped;
 use millpond::store::{Enrolment, Store};
 use millpond_sync::engine::{self, Engine, Progress};
@@ -173,9 +173,18 @@ pub(super) fn push_tenant(
     let mut engine = Engine::new(outbox, remote, PATIENCE);
     let before = tenant.read(|r| r.outbox().status())?;
     let bar = bar(domain, before.pending, context);
-    let drained = runtime.block_on(engine.drain(|progress: Progress| {
-        bar.set_position(progress.pushed + progress.rejected);
-    }));
+    let mut pulled = 0;
+    let drained = runtime.block_on(async {
+        // Pull comes before push: what an administrator decided holds for what is sent.
+        let users = engine
+            .remote_mut()
+            .pull_users()
+            .await
+            .map_err(engine::Error::Remote)?;
+        pulled = replication::follow_users(&tenant, &users).map_err(engine::Error::Outbox)?;
+        let report = |progress: Progress| bar.set_position(progress.pushed + progress.rejected);
+        engine.drain(report).await
+    });
     bar.finish_and_clear();
     let progress = engine.progress();
     if progress.new_streams > 0 {
@@ -221,7 +230,7 @@ pub(super) fn push_tenant(
         batches: progress.batches,
         quarantined: after.quarantined,
         conflicts: progress.conflicts,
-        pulled: 0,
+        pulled,
         pending: after.pending,
         error,
     };
@@ -290,6 +299,7 @@ fn reports(tenants: &[TenantReport]) -> String {
             "batches",
             "quarantined",
             "conflicts",
+            "pulled",
             "pending",
         ],
         tenants.iter().map(|tenant| {
@@ -299,6 +309,7 @@ fn reports(tenants: &[TenantReport]) -> String {
                 tenant.batches.to_string(),
                 tenant.quarantined.to_string(),
                 tenant.conflicts.to_string(),
+                tenant.pulled.to_string(),
                 tenant.pending.to_string(),
             ]
         }),

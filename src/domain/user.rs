@@ -109,6 +109,25 @@ pub struct NewUser {
     pub role: Role,
 }
 
+/// What the central database says of a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CentralUser {
+    /// The id, the same on both sides.
+    pub id: UserId,
+    /// The address.
+    pub email: Email,
+    /// The first name.
+    pub first_name: Option<PersonName>,
+    /// The last name.
+    pub last_name: Option<PersonName>,
+    /// The role.
+    pub role: Role,
+    /// The time zone that the user's days are cut in.
+    pub timezone: ZoneName,
+    /// Whether the user may work.
+    pub is_active: bool,
+}
+
 /// A user of a tenant.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct User {

@@ -159,9 +159,10 @@ fn rekey_file(connection: &mut Connection, rekeying: &Rekeying) -> Result<(), Er
              INSERT INTO meta (key, value) VALUES ('capture_paused', 're-keying');",
         )?;
         for (old, new) in user_ids(&transaction, rekeying)? {
+            transaction.execute("UPDATE users SET id = ?2 WHERE id = ?1", [old, new])?;
             transaction.execute(
-                "UPDATE users SET id = ?2, digest = NULL WHERE id = ?1",
-                [old, new],
+                "UPDATE meta SET value = ?2 WHERE key = 'default_user' AND value = ?1",
+                [old.to_string(), new.to_string()],
             )?;
         }
         // Sessions and calls whose source named them get the id that the person's other machines derive.

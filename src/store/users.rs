@@ -2,14 +2,13 @@
 
 use std::ops::Deref;
 
-use rusqlite::{OptionalExtension as _, Row, ToSql};
+use rusqlite::{OptionalExtension as _, Row, ToSql, params};
 
 use super::columns::{named, some_time, text};
-use super::digest;
 use super::error::{self, Error};
 use super::tenant::{Reader, Writer};
 use crate::domain::ids::UserId;
-use crate::domain::user::{Email, NewUser, PersonName, Role, User, ZoneName};
+use crate::domain::user::{CentralUser, Email, NewUser, PersonName, Role, User, ZoneName};
 
 const COLUMNS: &str =
     "id, email, first_name, last_name, role, timezone, is_active, created_at, updated_at";
@@ -91,8 +90,12 @@ impl Users<'_> {
     /// # Errors
     /// [`Error::NotFound`] where none was chosen and there is none or several.
     pub fn default(&self) -> Result<User, Error> {
-        if let Some(email) = self.reader.meta(DEFAULT_USER)? {
-            return self.find_by_email(&Email::parse(&email)?);
+        if let Some(id) = self.reader.meta(DEFAULT_USER)? {
+            let chosen = self
+                .list()?
+                .into_iter()
+                .find(|user| user.id.to_string() == id);
+            return chosen.ok_or_else(|| Error::not_found("default user", &id));
         }
         let mut users = self.list()?;
         match (users.pop(), users.is_empty()) {
@@ -109,26 +112,21 @@ impl UsersMut<'_> {
     /// [`Error::UniqueViolation`] where the email or id is taken.
     pub fn insert(&self, new: &NewUser) -> Result<User, Error> {
         let now = self.writer.now().as_micros();
-        let id = new.id.as_uuid();
-        let first_name = new.first_name.as_ref().map(PersonName::as_str);
-        let last_name = new.last_name.as_ref().map(PersonName::as_str);
-        let payload: [&dyn ToSql; 5] = [
-            &id,
-            &new.email.as_str(),
-            &first_name,
-            &last_name,
-            &new.role.as_str(),
-        ];
-        let digest = digest::of_params(&payload).map_err(error::query("digest a user"))?;
-        let [id, email, first_name, last_name, role] = payload;
         self.writer
             .connection()
             .prepare_cached(
-                "INSERT INTO users (id, email, first_name, last_name, role, created_at, updated_at, digest)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7)",
+                "INSERT INTO users (id, email, first_name, last_name, role, created_at, updated_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)",
             )
             .and_then(|mut insert| {
-                insert.execute([id, email, first_name, last_name, role, &now, &digest])
+                insert.execute(params![
+                    new.id.as_uuid(),
+                    new.email.as_str(),
+                    new.first_name.as_ref().map(PersonName::as_str),
+                    new.last_name.as_ref().map(PersonName::as_str),
+                    new.role.as_str(),
+                    now,
+                ])
             })
             .map_err(error::query("add a user"))?;
         self.find_by_email(&new.email)
@@ -156,13 +154,43 @@ impl UsersMut<'_> {
         Ok(())
     }
 
+    /// Follows what the central database says of a user that it knows by this id; true if anything changed. A user
+    /// who is not here is left out: enrolment brings users.
+    ///
+    /// # Errors
+    /// [`Error::UniqueViolation`] where another user has the address.
+    pub fn follow(&self, central: &CentralUser) -> Result<bool, Error> {
+        self.writer
+            .connection()
+            .prepare_cached(
+                "UPDATE users SET email = ?2, first_name = ?3, last_name = ?4, role = ?5, timezone = ?6,
+                        is_active = ?7, updated_at = ?8, rev = rev + 1
+                 WHERE id = ?1 AND (email IS NOT ?2 OR first_name IS NOT ?3 OR last_name IS NOT ?4
+                                    OR role IS NOT ?5 OR timezone IS NOT ?6 OR is_active IS NOT ?7)",
+            )
+            .and_then(|mut update| {
+                update.execute(params![
+                    central.id.as_uuid(),
+                    central.email.as_str(),
+                    central.first_name.as_ref().map(PersonName::as_str),
+                    central.last_name.as_ref().map(PersonName::as_str),
+                    central.role.as_str(),
+                    central.timezone.as_str(),
+                    central.is_active,
+                    self.writer.now().as_micros(),
+                ])
+            })
+            .map(|changed| changed == 1)
+            .map_err(error::query("follow the central database's users"))
+    }
+
     /// Chooses the user that work is recorded for unless another is named.
     ///
     /// # Errors
     /// [`Error::NotFound`] where there is no such user.
     pub fn set_default(&self, email: &Email) -> Result<(), Error> {
-        self.find_by_email(email)?;
-        self.writer.set_meta(DEFAULT_USER, email.as_str())
+        let id = self.find_by_email(email)?.id;
+        self.writer.set_meta(DEFAULT_USER, &id.to_string())
     }
 }
 

@@ -76,6 +76,11 @@ impl<O: Outbox, R: Remote> Engine<O, R> {
         }
     }
 
+    /// The remote, for what is not a batch.
+    pub const fn remote_mut(&mut self) -> &mut R {
+        &mut self.remote
+    }
+
     /// What has been done so far, across runs.
     pub const fn progress(&self) -> Progress {
         self.progress

@@ -326,3 +326,33 @@ async fn a_central_database_that_is_down_costs_nothing_but_time() {
     workstation.sync();
     assert_eq!(assert_equal(&workstation, &central).await, (1, 4));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_administrator_changes_of_a_user_arrives_with_the_next_sync() {
+    let workstation = Workstation::of_ada();
+    let central = Central::for_workstation(&workstation).await;
+    central.enroll(&workstation, &["ada@acme.dev"]);
+    workstation.sync();
+    let schema = workstation.tenant()["schema_name"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let superuser = connect(&central.url).await;
+    let change = format!(
+        "UPDATE {schema}.users SET role = 'manager', first_name = 'Ada', email = 'ada@lovelace.dev', rev = rev + 1"
+    );
+    superuser.batch_execute(&change).await.unwrap();
+    assert_eq!(workstation.sync()["pulled"], 1);
+    assert_eq!(workstation.sync()["pulled"], 0);
+    let user = workstation
+        .run(&["user", "show", "ada@lovelace.dev", "--tenant", "acme"])
+        .json();
+    assert_eq!(
+        (&user["role"], &user["first_name"]),
+        (&json!("manager"), &json!("Ada"))
+    );
+    // Whoever was the default user is it under another address too.
+    workstation.import(&transcript(workstation.folder.path(), "s1", 3));
+    workstation.sync();
+    assert_eq!(assert_equal(&workstation, &central).await, (1, 3));
+}

@@ -12,6 +12,7 @@ pub mod endpoint;
 pub mod names;
 #[cfg(unix)]
 pub mod private;
+pub mod pull;
 pub mod push;
 mod schema;
 mod statements;

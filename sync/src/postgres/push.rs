@@ -50,6 +50,7 @@ impl Default for PushLimits {
 #[derive(Debug)]
 pub struct PostgresRemote {
     endpoint: Endpoint,
+    schema_name: String,
     statements: Statements,
     limits: PushLimits,
     connection: Option<Connection>,
@@ -70,6 +71,7 @@ impl PostgresRemote {
         let statements = Statements::of_schema(schema_name);
         Self {
             endpoint,
+            schema_name: schema_name.to_owned(),
             statements,
             limits,
             connection: None,
@@ -77,8 +79,18 @@ impl PostgresRemote {
         }
     }
 
+    /// The tenant's schema.
+    pub(super) fn schema_name(&self) -> &str {
+        &self.schema_name
+    }
+
+    /// Keeps a connection for the next call.
+    pub(super) fn keep(&mut self, connection: Connection) {
+        self.connection = Some(connection);
+    }
+
     /// The connection, made anew where it is gone, without an open transaction.
-    async fn ready(&mut self) -> Result<Connection, RemoteError> {
+    pub(super) async fn ready(&mut self) -> Result<Connection, RemoteError> {
         let abandoned = std::mem::take(&mut self.open);
         // Taken out: a caller that gives up half-way leaves no connection in an unknown state.
         let known = self.connection.take().filter(|known| !known.is_closed());
@@ -195,7 +207,7 @@ impl Remote for PostgresRemote {
         match self.apply(&connection, batch).await {
             Ok(offer) => {
                 self.open = matches!(offer, Offer::Applied(_));
-                self.connection = Some(connection);
+                self.keep(connection);
                 Ok(offer)
             }
             Err(error) => {

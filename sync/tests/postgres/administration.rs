@@ -273,7 +273,7 @@ async fn a_public_url_leads_devices_another_way() {
 
 #[tokio::test]
 async fn a_revoked_device_is_told_so_and_its_open_session_is_cut_off() {
-    let (_database, central, _) = Database::with_tenant().await;
+    let (database, central, _) = Database::with_tenant().await;
     let ada = enroll(&central, "acme", &["ada@acme.dev"]).await;
     let bob = enroll(&central, "acme", &["bob@acme.dev"]).await;
     let (held, other) = (raw(&ada.url).await, raw(&bob.url).await);
@@ -283,6 +283,11 @@ async fn a_revoked_device_is_told_so_and_its_open_session_is_cut_off() {
     let revoked = central.revoke(ada.device_id).await.unwrap();
     assert_eq!((revoked.sessions_ended, revoked.already), (1, false));
 
+    let memberships = format!(
+        "SELECT count(*) FROM pg_auth_members WHERE member = 'dv_{}'::regrole",
+        ada.device_id.simple()
+    );
+    assert_eq!(scalar(&database.superuser().await, &memberships).await, "0");
     assert!(held.simple_query(&count).await.is_err());
     let refused = tokio_postgres::connect(&ada.url, tokio_postgres::NoTls)
         .await

@@ -6,6 +6,7 @@
 
 mod central;
 mod context;
+mod demo;
 mod document;
 mod enroll;
 mod failure;
@@ -14,6 +15,7 @@ mod import;
 mod init;
 mod metrics;
 mod output;
+mod seed;
 mod sessions;
 mod sync;
 mod tenants;
@@ -84,6 +86,10 @@ enum Command {
     Enroll(enroll::EnrollArgs),
     /// Push what waits to the central database
     Sync(sync::SyncArgs),
+    /// Invent three tenants and a month of work; the same for the same seed and date
+    Seed(seed::SeedArgs),
+    /// Show the whole way once: seed a home of its own, start a private PostgreSQL, synchronise
+    Demo,
     /// Administer the central database (`DATABASE_URL` or --url-file)
     Central(central::CentralArgs),
 }
@@ -116,6 +122,8 @@ fn dispatch(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::Metrics(args) => metrics::run(&args, context),
         Command::Enroll(args) => enroll::run(&args, context),
         Command::Sync(args) => sync::run(args, context),
+        Command::Seed(args) => seed::run(&args, context),
+        Command::Demo => demo::run(context),
         Command::Central(args) => central::run(args, context),
     }
 }

@@ -1,0 +1,124 @@
+//! `millpond seed`: invented tenants, users and work; the same for the same seed and date.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use millpond::domain::units::Timestamp;
+use millpond::seed::{SeedOptions, SeedProgress, SeedReport, seed};
+use millpond::store::{Error, Store};
+use serde::Serialize;
+
+use super::context::Context;
+use super::failure::Failure;
+use super::output::table;
+
+#[derive(Debug, Args)]
+pub(super) struct SeedArgs {
+    /// The number that all chance is drawn from
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    rng: u64,
+    /// The midnight (UTC) that the last day ends at, as 2026-01-31; the last one where none is given
+    #[arg(long, value_name = "DATE")]
+    until: Option<String>,
+    /// How many days
+    #[arg(long, value_name = "N", default_value_t = 30)]
+    days: u32,
+    /// How many sessions a developer has on a working day, on average
+    #[arg(long, value_name = "N", default_value_t = 6)]
+    sessions_per_day: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct Seeded {
+    rng: u64,
+    from: Timestamp,
+    until: Timestamp,
+    #[serde(flatten)]
+    report: SeedReport,
+}
+
+pub(super) fn run(args: &SeedArgs, context: &Context) -> Result<ExitCode, Failure> {
+    let now = millpond::clock::Clock::now(&millpond::clock::SystemClock);
+    let until = match &args.until {
+        Some(day) => Timestamp::parse(&format!("{day}T00:00:00Z"))
+            .map_err(|_| Failure::usage("--until is not a date, as in 2026-01-31"))?,
+        None => last_midnight(now)?,
+    };
+    let options = SeedOptions::new(args.rng, until)?
+        .with_days(args.days)?
+        .with_sessions_per_day(args.sessions_per_day)?;
+    let store = Store::init(context.home()?)?;
+    let report = with_bar(&store, &options, context)?;
+    let seeded = Seeded {
+        rng: args.rng,
+        from: options.from(),
+        until: options.until(),
+        report,
+    };
+    context.output.data(&seeded, |seeded| {
+        table(
+            [
+                "tenant",
+                "plan",
+                "users",
+                "sessions",
+                "calls",
+                "dashboards",
+                "new rows",
+            ],
+            seeded.report.tenants.iter().map(|seeded| {
+                [
+                    seeded.tenant.domain.to_string(),
+                    seeded.tenant.subscription_plan.as_str().to_owned(),
+                    seeded.users.to_string(),
+                    seeded.sessions.to_string(),
+                    seeded.tool_metrics.to_string(),
+                    seeded.dashboards.to_string(),
+                    seeded.inserted.to_string(),
+                ]
+            }),
+        )
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The last midnight in UTC.
+pub(super) fn last_midnight(now: Timestamp) -> Result<Timestamp, Failure> {
+    const DAY: i64 = 86_400_000_000;
+    Ok(Timestamp::from_micros(
+        now.as_micros() - now.as_micros() % DAY,
+    )?)
+}
+
+/// Seeds under a progress bar.
+pub(super) fn with_bar(
+    store: &Store,
+    options: &SeedOptions,
+    context: &Context,
+) -> Result<SeedReport, Failure> {
+    let bar = if context.output.is_animated() {
+        ProgressBar::new(0)
+    } else {
+        ProgressBar::hidden()
+    };
+    if let Ok(style) =
+        ProgressStyle::with_template("seeding {wide_bar} {pos}/{len} days {msg} {eta}")
+    {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(200));
+    let report = seed(store, options, |progress: SeedProgress| {
+        bar.set_length(progress.total);
+        bar.set_position(progress.done);
+        bar.set_message(format!("{} rows", progress.rows));
+    });
+    bar.finish_and_clear();
+    report.map_err(|error| match error {
+        Error::UniqueViolation { .. } => {
+            Failure::from(error).with_hint("seed a home of its own: millpond seed --home DIR")
+        }
+        other => other.into(),
+    })
+}

@@ -8,25 +8,21 @@
 
 mod account;
 mod binaries;
+mod launch;
 
 use std::collections::VecDeque;
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
-use std::net::TcpListener;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use uuid::Uuid;
 
-use self::account::Account;
 use super::endpoint::Secret;
 
-const SUPERVISOR: &str = include_str!("supervisor.sh");
 /// What the server logs; its messages are kept in English by `lc_messages=C`.
 const LISTENING: &str = "listening on ";
 const READY: &str = "ready to accept connections";
@@ -42,8 +38,6 @@ const LOG_TAIL: usize = 40;
 const LOG_QUEUE: usize = 1024;
 /// A free port may be taken between its choice and its use: how often another is tried.
 const PORT_ATTEMPTS: usize = 5;
-/// Longest socket folder: a socket's whole path must fit into 108 bytes.
-const SOCKET_FOLDER_MAX: usize = 90;
 
 /// Why a private server could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -135,7 +129,7 @@ impl PrivateServer {
         options: &PrivateServerOptions,
     ) -> Result<Self, PrivateServerError> {
         let folder = std::env::temp_dir().join(format!("millpond-pg-{}", Uuid::new_v4().simple()));
-        make_folder(&folder)?;
+        launch::make_folder(&folder)?;
         let account = match account::for_owner_of(&folder) {
             Ok(account) => account,
             Err(error) => {
@@ -143,7 +137,7 @@ impl PrivateServer {
                 return Err(error);
             }
         };
-        let launched = launch(programs, options, &folder, account);
+        let launched = launch::launch(programs, options, &folder, account);
         let (child, port, password) = match launched {
             Ok(parts) => parts,
             Err(error) => {
@@ -309,156 +303,6 @@ impl Drop for PrivateServer {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-/// Starts the supervisor, which makes the cluster where there is none and starts the server.
-fn launch(
-    programs: &Path,
-    options: &PrivateServerOptions,
-    folder: &Path,
-    account: Option<Account>,
-) -> Result<(Child, u16, String), PrivateServerError> {
-    let data = options
-        .data_dir
-        .clone()
-        .unwrap_or_else(|| folder.join("data"));
-    if !data.exists() {
-        make_folder(&data)?;
-    }
-    let password = kept_password(&data, options.data_dir.is_some())?;
-    let password_file = folder.join("password");
-    write_private(&password_file, &password)?;
-    if let Some(account) = account {
-        for path in [folder, data.as_path(), password_file.as_path()] {
-            chown(path, Some(account.uid), Some(account.gid)).map_err(|source| {
-                PrivateServerError::Io {
-                    action: "hand the server's folder to its account",
-                    source,
-                }
-            })?;
-        }
-    }
-    let port = free_port()?;
-    let mut command = Command::new("/bin/sh");
-    command.args(["-c", SUPERVISOR, "millpond-postgres"]);
-    command.args(settings(options, folder, port));
-    for (name, _) in
-        std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PG"))
-    {
-        command.env_remove(name);
-    }
-    command
-        .env("INITDB", programs.join("initdb"))
-        .env("POSTGRES", programs.join("postgres"))
-        .env("DATA", &data)
-        .env("PASSWORD_FILE", &password_file)
-        .env("REMOVE", folder)
-        .env(
-            "FINAL",
-            if options.data_dir.is_some() {
-                "INT"
-            } else {
-                "QUIT"
-            },
-        )
-        .env("LC_ALL", "C")
-        .current_dir("/")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        // Ctrl-C at a terminal goes to the whole group: this process decides when the server stops.
-        .process_group(0);
-    if let Some(account) = account {
-        command.uid(account.uid).gid(account.gid);
-    }
-    let child = command.spawn().map_err(|source| PrivateServerError::Io {
-        action: "start the server's supervisor",
-        source,
-    })?;
-    Ok((child, port, password))
-}
-
-/// The server's command line.
-fn settings(options: &PrivateServerOptions, folder: &Path, port: u16) -> Vec<String> {
-    let socket_folder = folder.to_string_lossy();
-    let socket_folder = if socket_folder.len() <= SOCKET_FOLDER_MAX {
-        socket_folder.into_owned()
-    } else {
-        String::new()
-    };
-    let mut pairs: Vec<(String, String)> = [
-        ("listen_addresses", "127.0.0.1".to_owned()),
-        ("port", port.to_string()),
-        ("unix_socket_directories", socket_folder),
-        ("lc_messages", "C".to_owned()),
-        ("logging_collector", "off".to_owned()),
-        ("log_destination", "stderr".to_owned()),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name.to_owned(), value))
-    .collect();
-    if !options.fsync {
-        for name in ["fsync", "synchronous_commit", "full_page_writes"] {
-            pairs.push((name.to_owned(), "off".to_owned()));
-        }
-    }
-    pairs.extend(options.settings.iter().cloned());
-    pairs
-        .into_iter()
-        .flat_map(|(name, value)| ["-c".to_owned(), format!("{name}={value}")])
-        .collect()
-}
-
-/// The superuser's password: a new one, or that of a data directory which was used before.
-fn kept_password(data: &Path, keep: bool) -> Result<String, PrivateServerError> {
-    // Beside the data directory, since initdb wants an empty one.
-    let file = data.with_extension("password");
-    if keep && data.join("PG_VERSION").exists() {
-        return fs::read_to_string(&file).map_err(|source| PrivateServerError::Io {
-            action: "read the password of the data directory",
-            source,
-        });
-    }
-    let password = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
-    if keep {
-        write_private(&file, &password)?;
-    }
-    Ok(password)
-}
-
-fn free_port() -> Result<u16, PrivateServerError> {
-    TcpListener::bind(("127.0.0.1", 0))
-        .and_then(|listener| listener.local_addr())
-        .map(|address| address.port())
-        .map_err(|source| PrivateServerError::Io {
-            action: "find a free port",
-            source,
-        })
-}
-
-fn make_folder(path: &Path) -> Result<(), PrivateServerError> {
-    DirBuilder::new()
-        .mode(0o700)
-        .recursive(false)
-        .create(path)
-        .map_err(|source| PrivateServerError::Io {
-            action: "make the server's folder",
-            source,
-        })
-}
-
-fn write_private(path: &Path, text: &str) -> Result<(), PrivateServerError> {
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
-        .and_then(|mut file| file.write_all(text.as_bytes()))
-        .map_err(|source| PrivateServerError::Io {
-            action: "write the server's password",
-            source,
-        })
 }
 
 /// Removes a folder that may be gone already.

@@ -19,6 +19,7 @@ mod dashboards;
 mod fixture;
 mod hook;
 mod outbox;
+mod outbox_trouble;
 mod rekey;
 mod samples;
 mod seed;

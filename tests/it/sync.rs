@@ -356,3 +356,69 @@ async fn what_an_administrator_changes_of_a_user_arrives_with_the_next_sync() {
     workstation.sync();
     assert_eq!(assert_equal(&workstation, &central).await, (1, 3));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_default_dashboard_that_moved_while_offline_arrives() {
+    let workstation = Workstation::of_ada();
+    let central = Central::for_workstation(&workstation).await;
+    central.enroll(&workstation, &["ada@acme.dev"]);
+    let file = workstation.file();
+    let insert = |id: &str| {
+        file.execute(
+            &format!(
+                "INSERT INTO dashboard_configs (id, user_id, dashboard_name, is_default, created_at, updated_at)
+                 SELECT x'{id}', id, '{id}', 1, 1, 1 FROM users"
+            ),
+            [],
+        )
+        .unwrap();
+    };
+    insert("00000000000040008000000000000001");
+    workstation.sync();
+    workstation.import(&transcript(workstation.folder.path(), "s1", 600));
+    file.execute("UPDATE dashboard_configs SET is_default = 0", [])
+        .unwrap();
+    workstation.import(&transcript(workstation.folder.path(), "s2", 600));
+    insert("00000000000040008000000000000002");
+    let synced = workstation.sync();
+    let again = workstation.sync();
+    let there = central
+        .rows("dashboard_configs", "dashboard_name, is_default")
+        .await;
+    assert_eq!(there.len(), 2, "{synced} {again} {there:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_enrolment_that_drops_a_user_does_not_stall_a_sealed_batch() {
+    let workstation = Workstation::of_ada();
+    workstation
+        .run(&["user", "add", "bob@acme.dev", "--tenant", "acme"])
+        .json();
+    let central = Central::for_workstation(&workstation).await;
+    let document = central.document(&workstation, &["ada@acme.dev", "bob@acme.dev"]);
+    let at = document.find("@127.0.0.1:").unwrap() + "@127.0.0.1:".len();
+    let end = at + document[at..].find('/').unwrap();
+    let moved = format!("{}1{}", &document[..at], &document[end..]);
+    workstation.run_with_input(&["enroll", "-"], &moved).json();
+    let path = transcript(workstation.folder.path(), "b", 4);
+    workstation
+        .run(&[
+            "import",
+            "claude",
+            path.to_str().unwrap(),
+            "--tenant",
+            "acme",
+            "--user",
+            "bob@acme.dev",
+        ])
+        .json();
+    workstation.import(&transcript(workstation.folder.path(), "a", 4));
+    assert_eq!(workstation.run(&["sync"]).code, 69);
+    central.enroll(&workstation, &["ada@acme.dev"]);
+    for _ in 0..2 {
+        let ran = workstation.run(&["sync"]);
+        println!("{} {}", ran.code, ran.stdout);
+    }
+    println!("{}", workstation.run(&["sync", "status"]).stdout);
+    assert_eq!(workstation.run(&["sync"]).code, 0);
+}

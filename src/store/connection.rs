@@ -198,3 +198,24 @@ pub(crate) fn check_header(
         _ => Ok(Schema::Current),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `.cargo/config.toml` asks for, and why, is said there.
+    #[test]
+    fn sqlite_keeps_the_journal_of_a_row_with_a_trigger_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("any.db");
+        let connection = open(&path, Access::Create, Use::Ordinary).unwrap();
+        let options: String = connection
+            .query_row(
+                "SELECT group_concat(compile_options) FROM pragma_compile_options",
+                [],
+                |row| row.get(0),
+            )
+            .unwrap();
+        assert!(options.contains("STMTJRNL_SPILL=524288"), "{options}");
+    }
+}

@@ -48,7 +48,7 @@ fn take(args: &HookArgs, context: &Context) -> Result<(), Failure> {
     };
     let home = context.home()?;
     let at = SystemClock.now();
-    let recorded = Store::open(home.clone())
+    let recorded = Store::open_for_hook(home.clone())
         .map_err(Failure::from)
         .and_then(|store| record(&store, args, context, &event));
     recorded.or_else(|failure| {

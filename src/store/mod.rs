@@ -42,7 +42,7 @@ pub use users::{Users, UsersMut};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::ids::TenantId;
 use crate::domain::tenant::{Domain, NewTenant, Tenant};
-use connection::Access;
+use connection::{Access, Use};
 use pool::Pools;
 use registry::Registry;
 
@@ -95,14 +95,29 @@ impl Store {
         Self::with_clock(home, clock, Access::Create)
     }
 
+    /// Opens an existing home for a process that writes once and ends ([`Store::tenant_for_hook`]): the registry's log
+    /// stays as it is, since making and removing files would cost its caller more than the row.
+    ///
+    /// # Errors
+    /// Those of [`Store::open`].
+    pub fn open_for_hook(home: Home) -> Result<Self, Error> {
+        home.check()?;
+        let registry = Registry::open(&home, Access::Existing, Use::Hook)?;
+        Ok(Self::of(home, registry, Arc::new(SystemClock)))
+    }
+
     fn with_clock(home: Home, clock: Arc<dyn Clock>, access: Access) -> Result<Self, Error> {
-        let registry = Registry::open(&home, access)?;
-        Ok(Self {
+        let registry = Registry::open(&home, access, Use::Ordinary)?;
+        Ok(Self::of(home, registry, clock))
+    }
+
+    fn of(home: Home, registry: Registry, clock: Arc<dyn Clock>) -> Self {
+        Self {
             home,
             registry,
             pools: Pools::default(),
             clock,
-        })
+        }
     }
 
     /// The home that this store is of.
@@ -180,7 +195,7 @@ impl Store {
             return self.tenant(domain);
         }
         let path = self.home.tenant_file(entry.directory);
-        let connection = tenant::open_checked(&path, entry.tenant.id, connection::Use::Hook)?;
+        let connection = tenant::open_checked(&path, entry.tenant.id, Use::Hook)?;
         Ok(TenantStore::single(
             entry.tenant,
             path,

@@ -35,14 +35,14 @@ const COLUMNS: &str = "id, name, domain, schema_name, subscription_plan, is_acti
 
 impl Registry {
     /// Opens the registry and brings its schema up to date.
-    pub(crate) fn open(home: &Home, access: Access) -> Result<Self, Error> {
+    pub(crate) fn open(home: &Home, access: Access, usage: Use) -> Result<Self, Error> {
         let path = home.registry_file();
         if access == Access::Existing && !path.exists() {
             return Err(Error::NoHome {
                 path: home.root().to_owned(),
             });
         }
-        let mut connection = connection::open(&path, access, Use::Ordinary)?;
+        let mut connection = connection::open(&path, access, usage)?;
         migrate::up_to_date(
             &mut connection,
             &path,

@@ -284,3 +284,54 @@ fn a_spooled_event_belongs_to_the_tenant_that_its_hook_meant_whoever_drains_the_
     workstation.run(&["tenant", "list"]).json();
     assert_eq!((in_files(&acme, &umbra), waiting()), ((1, 2), 0));
 }
+
+#[test]
+fn a_hook_that_is_called_wrongly_keeps_quiet_unless_it_is_strict() {
+    let workstation = Workstation::of_ada();
+    for wrong in [
+        &["hook", "cursor"][..],
+        &["hook"],
+        &["hook", "claude", "--no-such-flag"],
+        &["--quiet", "--home", "/nowhere", "hook", "cursor"],
+        &["--home=/nowhere", "hook", "claude", "more"],
+    ] {
+        let ran = workstation.run(wrong);
+        assert_eq!(
+            (ran.code, ran.stdout.as_str(), ran.stderr.as_str()),
+            (0, "", ""),
+            "{wrong:?}"
+        );
+        let strict = [wrong, &["--strict"]].concat();
+        assert_eq!(workstation.run(&strict).refused(2), "usage", "{strict:?}");
+    }
+    // Whoever asks is told, and another command's argument is no hook.
+    assert!(!workstation.run(&["hook", "--help"]).stdout.is_empty());
+    assert_eq!(workstation.run(&["tenant", "hook"]).refused(2), "usage");
+}
+
+#[test]
+fn an_empty_millpond_home_is_none() {
+    let workstation = Workstation::new();
+    let command = |arguments: &[&str]| {
+        let mut command = workstation.command(arguments);
+        command
+            .env("MILLPOND_HOME", "")
+            .env("HOME", workstation.folder.path())
+            .env_remove("XDG_DATA_HOME")
+            .env_remove("XDG_CONFIG_HOME");
+        command
+    };
+    let ran = Ran::of_command(command(&["tenant", "list"]), "");
+    assert_eq!(ran.refused(78), "no_home");
+    let ran = Ran::of_command(
+        command(&["hook", "claude"]),
+        &event("PreToolUse", "t1", &json!({})),
+    );
+    assert_eq!(
+        (ran.code, ran.stdout.as_str(), ran.stderr.as_str()),
+        (0, "", "")
+    );
+    let made = Ran::of_command(command(&["init"]), "").json();
+    let home = made["home"].as_str().unwrap();
+    assert!(home.starts_with(workstation.folder.path().to_str().unwrap()));
+}

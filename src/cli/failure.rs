@@ -1,11 +1,13 @@
 //! How a command fails: a kind for programs, a message and a hint for people, an exit code for scripts.
 
+use std::fmt;
 use std::process::ExitCode;
 
 use millpond::config::ConfigError;
 use millpond::domain::InvalidValue;
 use millpond::store;
 use millpond_sync::fault::{Fault, RemoteError};
+use serde::Serialize;
 
 /// A command that did not do what it was asked.
 #[derive(Debug)]
@@ -14,6 +16,35 @@ pub(super) struct Failure {
     pub(super) message: String,
     pub(super) hint: Option<String>,
     code: u8,
+}
+
+/// A failure that is told beside what went well, as of one tenant among several.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct ErrorView {
+    kind: &'static str,
+    message: String,
+    hint: Option<String>,
+    sqlstate: Option<String>,
+}
+
+impl ErrorView {
+    pub(super) fn of(failure: &Failure, sqlstate: Option<String>) -> Self {
+        Self {
+            kind: failure.kind,
+            message: failure.message.clone(),
+            hint: failure.hint.clone(),
+            sqlstate,
+        }
+    }
+}
+
+impl fmt::Display for ErrorView {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "error: {}", self.message)?;
+        self.hint
+            .as_ref()
+            .map_or(Ok(()), |hint| write!(out, "\nhint: {hint}"))
+    }
 }
 
 const FAILED: u8 = 1;

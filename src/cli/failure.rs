@@ -128,6 +128,17 @@ impl From<ConfigError> for Failure {
 impl From<store::Error> for Failure {
     fn from(error: store::Error) -> Self {
         use store::Error;
+        if let Error::NotOurs {
+            path,
+            problem: store::OTHERS_MAY_ENTER,
+        } = &error
+        {
+            let close = format!(
+                "if it is Millpond's alone, close it with: chmod 700 {}; else choose another place with --home",
+                path.display()
+            );
+            return Self::refused(error.kind(), chain(&error)).with_hint(close);
+        }
         let (code, hint) = match &error {
             Error::NoHome { .. } => (
                 CONFIGURATION,

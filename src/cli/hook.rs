@@ -13,7 +13,7 @@ use millpond::clock::{Clock as _, SystemClock};
 use millpond::collect::claude_hook::{self, HookError, HookEvent};
 use millpond::collect::spool::{self, Spooled};
 use millpond::domain::tenant::Domain;
-use millpond::store::Store;
+use millpond::store::{Error, Home, OTHERS_MAY_ENTER, Store};
 
 use super::context::{Context, default_domain};
 use super::failure::{Failure, chain};
@@ -53,8 +53,12 @@ fn take(args: &HookArgs, context: &Context) -> Result<(), Failure> {
     let at = SystemClock.now();
     let folder = event.folder.take().unwrap_or_default();
     let mut tenant = context.named_at(args.tenant.as_deref(), &folder)?;
+    let mut is_set_up = true;
     let recorded = Store::open(home.clone())
-        .map_err(Failure::from)
+        .map_err(|error| {
+            is_set_up = is_home_of_ours(&home, &error);
+            Failure::from(error)
+        })
         .and_then(|store| {
             let domain = match &tenant {
                 Some(named) => named,
@@ -63,14 +67,25 @@ fn take(args: &HookArgs, context: &Context) -> Result<(), Failure> {
             record(&store, domain, &event)
         });
     recorded.or_else(|failure| {
-        // Nobody has set Millpond up here, or it is another user's: there is no one to keep it for.
-        if matches!(failure.kind, "no_home" | "permission") {
+        if !is_set_up {
             return Err(failure);
         }
         let spooled = Spooled { tenant, at, event };
         spool::put(&home, &spooled)?;
         if args.strict { Err(failure) } else { Ok(()) }
     })
+}
+
+/// Whether what cannot be opened is a home of this user's all the same. Where nobody has set Millpond up, or another
+/// user has, there is no one to keep an event for.
+fn is_home_of_ours(home: &Home, error: &Error) -> bool {
+    match error {
+        Error::NoHome { .. } => false,
+        Error::NotOurs { problem, .. } => {
+            *problem == OTHERS_MAY_ENTER && home.registry_file().is_file()
+        }
+        _ => true,
+    }
 }
 
 fn record(store: &Store, domain: &Domain, event: &HookEvent) -> Result<(), Failure> {

@@ -31,7 +31,7 @@ use std::sync::Arc;
 pub use dashboards::{Dashboards, DashboardsMut};
 pub use enrolments::{EnrolledUser, Enrolment};
 pub use error::Error;
-pub use home::{FileLock, Home};
+pub use home::{FileLock, Home, OTHERS_MAY_ENTER};
 pub use metrics::{MetricsFilter, MetricsKey, MetricsRow};
 pub use page::{Cursor, Page};
 pub use sessions::{SessionFilter, SessionSort, Sessions, SessionsMut};
@@ -70,7 +70,7 @@ impl Store {
     /// Opens the home, making it and its registry where there is none.
     ///
     /// # Errors
-    /// [`Error::NotOurs`] where another user owns the home, [`Error::SchemaNewer`] where a newer Millpond wrote the
+    /// [`Error::NotOurs`] where another user owns the home or others may enter it, [`Error::SchemaNewer`] where a newer Millpond wrote the
     /// registry, and what the file system says.
     pub fn init(home: Home) -> Result<Self, Error> {
         home.create()?;

@@ -316,6 +316,10 @@ async fn a_central_database_that_is_down_costs_nothing_but_time() {
         (&json!("unreachable"), &json!(5))
     );
     assert_eq!(
+        report["error"]["hint"],
+        "work goes on offline; 5 changes are waiting"
+    );
+    assert_eq!(
         workstation.run(&["sync", "status"]).json()["tenants"][0]["state"],
         "offline"
     );
@@ -415,10 +419,62 @@ async fn an_enrolment_that_drops_a_user_does_not_stall_a_sealed_batch() {
     workstation.import(&transcript(workstation.folder.path(), "a", 4));
     assert_eq!(workstation.run(&["sync"]).code, 69);
     central.enroll(&workstation, &["ada@acme.dev"]);
-    for _ in 0..2 {
-        let ran = workstation.run(&["sync"]);
-        println!("{} {}", ran.code, ran.stdout);
-    }
-    println!("{}", workstation.run(&["sync", "status"]).stdout);
     assert_eq!(workstation.run(&["sync"]).code, 0);
+    assert_eq!(central.rows("tool_metrics", "source_id").await.len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_tenant_keeps_no_other_from_being_synchronised_or_listed() {
+    let workstation = Workstation::of_ada();
+    let central = Central::for_workstation(&workstation).await;
+    central.enroll(&workstation, &["ada@acme.dev"]);
+    workstation.import(&transcript(workstation.folder.path(), "s1", 4));
+    // A tenant that comes before acme, enrolled, and then spoiled.
+    workstation
+        .run(&["tenant", "create", "aaa", "--name", "A"])
+        .json();
+    let aaa = workstation.run(&["tenant", "show", "aaa"]).json();
+    let id = aaa["id"].as_str().unwrap();
+    central
+        .run(
+            &workstation,
+            &["tenant", "create", "aaa", "--name", "A", "--id", id],
+        )
+        .json();
+    let document = central.run(
+        &workstation,
+        &["enroll", "--tenant", "aaa", "--user", "a@a.dev"],
+    );
+    workstation
+        .run_with_input(&["enroll", "-"], &document.stdout)
+        .json();
+    std::fs::write(
+        aaa["path"].as_str().unwrap(),
+        "no database, though it is longer than a header".repeat(100),
+    )
+    .unwrap();
+
+    let ran = workstation.run(&["sync"]);
+    assert_eq!(ran.code, 1, "{}{}", ran.stdout, ran.stderr);
+    let told = ran.any_json();
+    assert_eq!(told["tenants"][0]["error"]["kind"], "corrupt");
+    assert_eq!(told["tenants"][0]["pending"], json!(null));
+    assert_eq!(
+        (&told["tenants"][1]["pushed"], &told["tenants"][1]["error"]),
+        (&json!(5), &json!(null))
+    );
+    for listing in [&["tenant", "list"][..], &["sync", "status"]] {
+        let told = workstation.run(listing).json();
+        let (spoiled, whole) = (&told["tenants"][0], &told["tenants"][1]);
+        assert_eq!(
+            (&spoiled["domain"], &spoiled["error"]["kind"]),
+            (&json!("aaa"), &json!("corrupt"))
+        );
+        assert!(!spoiled["error"]["hint"].as_str().unwrap().is_empty());
+        assert_eq!(
+            (&spoiled["pending"], &whole["pending"], &whole["error"]),
+            (&json!(null), &json!(0), &json!(null)),
+            "{listing:?}"
+        );
+    }
 }

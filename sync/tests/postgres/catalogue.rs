@@ -148,3 +148,29 @@ async fn nothing_of_ours_is_left_to_everyone() {
         "SELECT p.oid::regprocedure::text FROM pg_proc p WHERE prosecdef AND proconfig IS NULL";
     assert_eq!(names(&client, definers).await, set([]));
 }
+
+#[tokio::test]
+async fn a_call_s_session_is_looked_up_by_its_id_however_empty_the_table_was() {
+    let (database, _central, tenant) = Database::with_tenant().await;
+    let client = database.superuser().await;
+    // The foreign key's own query, planned as it is in the first push to a new tenant.
+    let sql = format!(
+        "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off;
+         PREPARE parent (uuid, uuid, uuid) AS SELECT 1 FROM ONLY {}.metrics_sessions x
+         WHERE id = $1 AND user_id = $2 AND tenant_id = $3 FOR KEY SHARE OF x",
+        tenant.schema_name
+    );
+    client.batch_execute(&sql).await.unwrap();
+    let explain = "EXPLAIN (COSTS off) EXECUTE parent (gen_random_uuid(), gen_random_uuid(), gen_random_uuid())";
+    let plan: Vec<String> = rows(&client, explain)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|row| row[0].clone().unwrap())
+        .collect();
+    let plan = plan.join("\n");
+    assert!(
+        plan.contains("metrics_sessions_owner_key") || plan.contains("metrics_sessions_pkey"),
+        "{plan}"
+    );
+}

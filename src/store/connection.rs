@@ -33,8 +33,8 @@ pub(crate) enum Use {
 }
 
 /// What a file is, kept in its header as `application_id`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum FileKind {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FileKind {
     /// The registry: "MPRG".
     Registry,
     /// A tenant's file: "MPTN".
@@ -42,6 +42,15 @@ pub(crate) enum FileKind {
 }
 
 impl FileKind {
+    /// Its name, which is that of its folder of migrations.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Registry => "registry",
+            Self::Tenant => "tenant",
+        }
+    }
+
     /// The number in the file's header.
     pub(crate) const fn application_id(self) -> i64 {
         match self {
@@ -85,6 +94,11 @@ pub(crate) fn open(path: &Path, access: Access, usage: Use) -> Result<Connection
         Connection::open_with_flags(path, FLAGS).map_err(|source| unopened(path, source))?;
     configure(&connection, usage).map_err(|source| unopened(path, source))?;
     Ok(connection)
+}
+
+/// Opens a database that lies in memory and is gone with its connection.
+pub(crate) fn in_memory() -> Result<Connection, Error> {
+    Connection::open_in_memory().map_err(error::query("open a database in memory"))
 }
 
 /// Sets what every connection is held to.

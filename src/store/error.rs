@@ -1,6 +1,6 @@
 //! What can go wrong in the store, as the questions that callers ask: is it there, is it taken, shall I wait?
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rusqlite::ffi;
 
@@ -132,6 +132,35 @@ pub enum Error {
         #[source]
         source: Box<refinery::Error>,
     },
+    /// The file's schema is not what its migrations make.
+    #[error("the schema of {} is not what its migrations make: {}", path.display(), objects.join(", "))]
+    Drift {
+        /// The file.
+        path: PathBuf,
+        /// The names of what differs.
+        objects: Vec<String>,
+    },
+    /// A draft failed, or ended the transaction that it runs in.
+    #[error("cannot apply the draft to {}{}", path.display(), if source.is_none() { ": it ends the transaction that it runs in" } else { "" })]
+    Draft {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite says; nothing where the draft ended the transaction.
+        #[source]
+        source: Option<rusqlite::Error>,
+    },
+    /// The home holds work that counts.
+    #[error("the home at {} is not marked for development", path.display())]
+    NotDevelopment {
+        /// The home.
+        path: PathBuf,
+    },
+    /// Migrations are written in Millpond's own source.
+    #[error("{} lies in no source tree of Millpond", path.display())]
+    NoSourceTree {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
     /// No connection could be had in time.
     #[error("no connection to the tenant's file became free")]
     Pool {
@@ -172,6 +201,10 @@ impl Error {
             Self::OldSqlite { .. } => "old_sqlite",
             Self::Invalid(_) => "invalid",
             Self::Migration { .. } => "migration",
+            Self::Drift { .. } => "drift",
+            Self::Draft { .. } => "draft",
+            Self::NotDevelopment { .. } => "not_development",
+            Self::NoSourceTree { .. } => "no_source_tree",
             Self::Pool { .. } => "pool",
             Self::Query { .. } => "query",
         }
@@ -216,6 +249,34 @@ pub(crate) fn query(action: &'static str) -> impl FnOnce(rusqlite::Error) -> Err
             code if code & 0xff == ffi::SQLITE_FULL => Error::DiskFull { action },
             _ => Error::Query { action, source },
         }
+    }
+}
+
+/// Tells a failed migration; a file that is busy or a disk that is full is no fault of the migration.
+pub(crate) fn migration(path: &Path, source: refinery::Error) -> Error {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(&source);
+    while let Some(current) = next {
+        let code = current
+            .downcast_ref::<rusqlite::Error>()
+            .and_then(rusqlite::Error::sqlite_error)
+            .map_or(ffi::SQLITE_OK, |failure| failure.extended_code & 0xff);
+        match code {
+            ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => {
+                return Error::Busy {
+                    action: "migrate the file",
+                };
+            }
+            ffi::SQLITE_FULL => {
+                return Error::DiskFull {
+                    action: "migrate the file",
+                };
+            }
+            _ => next = current.source(),
+        }
+    }
+    Error::Migration {
+        path: path.to_owned(),
+        source: Box::new(source),
     }
 }
 

@@ -15,6 +15,7 @@ mod error;
 mod home;
 mod metrics;
 mod migrate;
+mod migrations;
 pub mod outbox;
 mod page;
 mod pool;
@@ -28,11 +29,13 @@ mod users;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use connection::FileKind;
 pub use dashboards::{Dashboards, DashboardsMut};
 pub use enrolments::{EnrolledUser, Enrolment};
 pub use error::Error;
 pub use home::{FileLock, Home};
 pub use metrics::{MetricsFilter, MetricsKey, MetricsRow};
+pub use migrations::Migrations;
 pub use page::{Cursor, Page};
 pub use sessions::{SessionFilter, SessionSort, Sessions, SessionsMut};
 pub use tenant::{Reader, TenantStore, Writer};
@@ -64,6 +67,7 @@ pub struct Store {
     registry: Registry,
     pools: Pools,
     clock: Arc<dyn Clock>,
+    migrations: Migrations,
 }
 
 impl Store {
@@ -74,7 +78,12 @@ impl Store {
     /// registry, and what the file system says.
     pub fn init(home: Home) -> Result<Self, Error> {
         home.create()?;
-        Self::with_clock(home, Arc::new(SystemClock), Access::Create)
+        Self::assemble(
+            home,
+            Arc::new(SystemClock),
+            Access::Create,
+            Migrations::embedded(),
+        )
     }
 
     /// Opens an existing home.
@@ -82,8 +91,16 @@ impl Store {
     /// # Errors
     /// [`Error::NoHome`] where there is none, and those of [`Store::init`].
     pub fn open(home: Home) -> Result<Self, Error> {
+        Self::open_with(home, Migrations::embedded())
+    }
+
+    /// Opens an existing home and brings its files up to date with a list of migrations of the caller's.
+    ///
+    /// # Errors
+    /// Those of [`Store::open`], and [`Error::Migration`] where the registry's fails.
+    pub fn open_with(home: Home, migrations: Migrations) -> Result<Self, Error> {
         home.check()?;
-        Self::with_clock(home, Arc::new(SystemClock), Access::Existing)
+        Self::assemble(home, Arc::new(SystemClock), Access::Existing, migrations)
     }
 
     /// Opens a home with a clock of the caller's, making it where there is none.
@@ -92,16 +109,22 @@ impl Store {
     /// Those of [`Store::init`].
     pub fn init_with_clock(home: Home, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         home.create()?;
-        Self::with_clock(home, clock, Access::Create)
+        Self::assemble(home, clock, Access::Create, Migrations::embedded())
     }
 
-    fn with_clock(home: Home, clock: Arc<dyn Clock>, access: Access) -> Result<Self, Error> {
-        let registry = Registry::open(&home, access)?;
+    fn assemble(
+        home: Home,
+        clock: Arc<dyn Clock>,
+        access: Access,
+        migrations: Migrations,
+    ) -> Result<Self, Error> {
+        let registry = Registry::open(&home, access, &migrations)?;
         Ok(Self {
             home,
             registry,
             pools: Pools::default(),
             clock,
+            migrations,
         })
     }
 
@@ -139,7 +162,7 @@ impl Store {
     /// [`Error::UniqueViolation`] where the domain, id or schema name is taken; nothing is left behind then.
     pub fn create_tenant(&self, new: &NewTenant) -> Result<Tenant, Error> {
         let directory = self.home.create_tenant_directory()?;
-        let made = tenant::create_file(&self.home, directory, new.id)
+        let made = tenant::create_file(&self.home, directory, new.id, &self.migrations)
             .and_then(|()| self.registry.insert(new, directory, self.clock.now()));
         if made.is_err() {
             // The entry is what makes a tenant: without it the directory is litter, and never held a row.
@@ -160,7 +183,7 @@ impl Store {
             entry = self.registry.find(domain)?;
         }
         let path = self.home.tenant_file(entry.directory);
-        let pool = self.pools.open(entry.tenant.id, &path)?;
+        let pool = self.pools.open(entry.tenant.id, &path, &self.migrations)?;
         Ok(TenantStore::new(
             entry.tenant,
             path,
@@ -180,7 +203,12 @@ impl Store {
             return self.tenant(domain);
         }
         let path = self.home.tenant_file(entry.directory);
-        let connection = tenant::open_checked(&path, entry.tenant.id, connection::Use::Hook)?;
+        let connection = tenant::open_checked(
+            &path,
+            entry.tenant.id,
+            connection::Use::Hook,
+            &self.migrations,
+        )?;
         Ok(TenantStore::single(
             entry.tenant,
             path,

@@ -14,6 +14,7 @@ use scheduled_thread_pool::ScheduledThreadPool;
 
 use super::connection::{self, Use};
 use super::error::Error;
+use super::migrations::Migrations;
 use super::tenant;
 use crate::domain::ids::TenantId;
 
@@ -40,11 +41,16 @@ impl std::fmt::Debug for Pools {
 
 impl Pools {
     /// The tenant's pool; the first time, the file is opened once to check it and bring its schema up to date.
-    pub(crate) fn open(&self, id: TenantId, path: &Path) -> Result<Arc<Pool>, Error> {
+    pub(crate) fn open(
+        &self,
+        id: TenantId,
+        path: &Path,
+        migrations: &Migrations,
+    ) -> Result<Arc<Pool>, Error> {
         if let Some(pool) = self.take_recent(id) {
             return Ok(pool);
         }
-        drop(tenant::open_checked(path, id, Use::Ordinary)?);
+        drop(tenant::open_checked(path, id, Use::Ordinary, migrations)?);
         let manager = SqliteConnectionManager::file(path)
             .with_flags(connection::FLAGS)
             .with_init(|connection: &mut Connection| {

@@ -10,6 +10,7 @@ use super::connection::{self, Access, FileKind, Use};
 use super::error::{self, Error};
 use super::home::Home;
 use super::migrate;
+use super::migrations::Migrations;
 use crate::domain::ids::TenantId;
 use crate::domain::tenant::{Domain, NewTenant, Plan, Tenant};
 use crate::domain::units::Timestamp;
@@ -35,7 +36,11 @@ const COLUMNS: &str = "id, name, domain, schema_name, subscription_plan, is_acti
 
 impl Registry {
     /// Opens the registry and brings its schema up to date.
-    pub(crate) fn open(home: &Home, access: Access) -> Result<Self, Error> {
+    pub(crate) fn open(
+        home: &Home,
+        access: Access,
+        migrations: &Migrations,
+    ) -> Result<Self, Error> {
         let path = home.registry_file();
         if access == Access::Existing && !path.exists() {
             return Err(Error::NoHome {
@@ -48,6 +53,7 @@ impl Registry {
             &path,
             &home.lock_file(),
             FileKind::Registry,
+            migrations,
         )?;
         Ok(Self {
             connection: Mutex::new(connection),

@@ -107,7 +107,7 @@ impl Store {
         };
         self.pools.forget(entry.tenant.id);
         let path = self.home.tenant_file(entry.directory);
-        let mut connection = tenant::open_unchecked(&path, Use::Ordinary)?;
+        let mut connection = tenant::open_unchecked(&path, Use::Ordinary, &self.migrations)?;
         rekey_file(&mut connection, &rekeying)?;
         drop(connection);
         let mut registry = self.registry.connection();

@@ -14,6 +14,7 @@ use super::connection::{self, Access, FileKind, Use};
 use super::error::{self, Error};
 use super::home::Home;
 use super::migrate;
+use super::migrations::Migrations;
 use super::pool::Pool;
 use crate::clock::Clock;
 use crate::domain::ids::TenantId;
@@ -263,21 +264,42 @@ pub(super) fn set_meta(connection: &Connection, key: &str, value: &str) -> Resul
 pub(super) const TENANT_ID: &str = "tenant_id";
 
 /// Makes a tenant's file: schema, the tenant's id, and an id of the file itself.
-pub(super) fn create_file(home: &Home, directory: Uuid, id: TenantId) -> Result<(), Error> {
+pub(super) fn create_file(
+    home: &Home,
+    directory: Uuid,
+    id: TenantId,
+    migrations: &Migrations,
+) -> Result<(), Error> {
     let path = home.tenant_file(directory);
     let mut connection = connection::open(&path, Access::Create, Use::Ordinary)?;
     let lock = home.tenant_lock(directory, "migrate");
-    migrate::up_to_date(&mut connection, &path, &lock, FileKind::Tenant)?;
-    set_meta(&connection, TENANT_ID, &id.to_string())?;
+    migrate::up_to_date(&mut connection, &path, &lock, FileKind::Tenant, migrations)?;
+    name_file(&connection, id)
+}
+
+/// Writes into a fresh file whose it is, and which one it is.
+pub(super) fn name_file(connection: &Connection, id: TenantId) -> Result<(), Error> {
+    set_meta(connection, TENANT_ID, &id.to_string())?;
     // Names this file and no copy of it: how a restored or cloned file is told from the one that synchronised.
-    set_meta(&connection, "file_id", &Uuid::new_v4().to_string())
+    set_meta(connection, "file_id", &Uuid::new_v4().to_string())
 }
 
 /// Opens a tenant's file, checks that it is whole and this tenant's, and brings its schema up to date.
-pub(super) fn open_checked(path: &Path, id: TenantId, usage: Use) -> Result<Connection, Error> {
-    let connection = open_unchecked(path, usage)?;
-    match meta(&connection, TENANT_ID)? {
-        Some(own) if own == id.to_string() => Ok(connection),
+pub(super) fn open_checked(
+    path: &Path,
+    id: TenantId,
+    usage: Use,
+    migrations: &Migrations,
+) -> Result<Connection, Error> {
+    let connection = open_unchecked(path, usage, migrations)?;
+    check_owner(&connection, path, id)?;
+    Ok(connection)
+}
+
+/// Checks that a file says that it is this tenant's.
+pub(super) fn check_owner(connection: &Connection, path: &Path, id: TenantId) -> Result<(), Error> {
+    match meta(connection, TENANT_ID)? {
+        Some(own) if own == id.to_string() => Ok(()),
         _ => Err(Error::WrongTenant {
             path: path.to_owned(),
         }),
@@ -285,9 +307,18 @@ pub(super) fn open_checked(path: &Path, id: TenantId, usage: Use) -> Result<Conn
 }
 
 /// Opens a tenant's file whose tenant is not yet settled: a re-keying may be under way.
-pub(super) fn open_unchecked(path: &Path, usage: Use) -> Result<Connection, Error> {
+pub(super) fn open_unchecked(
+    path: &Path,
+    usage: Use,
+    migrations: &Migrations,
+) -> Result<Connection, Error> {
     let mut connection = connection::open(path, Access::Existing, usage)?;
-    let lock = path.with_file_name("migrate.lock");
-    migrate::up_to_date(&mut connection, path, &lock, FileKind::Tenant)?;
+    let lock = migrate_lock(path);
+    migrate::up_to_date(&mut connection, path, &lock, FileKind::Tenant, migrations)?;
     Ok(connection)
+}
+
+/// The lock that a migration of a tenant's file is made under.
+pub(super) fn migrate_lock(path: &Path) -> PathBuf {
+    path.with_file_name("migrate.lock")
 }

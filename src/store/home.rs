@@ -5,6 +5,7 @@
 //! HOME/tenants/UUID/tenant.db one tenant's rows; UUID is random, no name of a tenant reaches a path
 //! HOME/secrets/UUID           an enrolment's secret, by the tenant's directory
 //! HOME/spool/                 what a hook could not write
+//! HOME/development            an empty mark: drafts may be tried here, and files reset without a question
 //! ```
 //! Invariants: directories are 0700 and owned by this user; new files are made with `O_EXCL` and 0600.
 
@@ -63,6 +64,37 @@ impl Home {
     #[must_use]
     pub fn spool(&self) -> PathBuf {
         self.root.join("spool")
+    }
+
+    /// Whether the home is marked for development: nothing in it counts.
+    #[must_use]
+    pub fn is_development(&self) -> bool {
+        self.root.join("development").exists()
+    }
+
+    /// Marks the home for development, making it where there is none.
+    ///
+    /// # Errors
+    /// [`Error::NotOurs`] where another user owns the home, and what the file system says.
+    pub fn mark_development(&self) -> Result<(), Error> {
+        self.create()?;
+        let mark = self.root.join("development");
+        match create_new(&mark) {
+            Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+                Err(failed("write", &mark)(source))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a home that is not marked for development.
+    pub(crate) fn check_development(&self) -> Result<(), Error> {
+        if self.is_development() {
+            return Ok(());
+        }
+        Err(Error::NotDevelopment {
+            path: self.root.clone(),
+        })
     }
 
     pub(crate) fn lock_file(&self) -> PathBuf {

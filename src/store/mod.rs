@@ -21,6 +21,7 @@ mod page;
 mod pool;
 mod registry;
 mod rekey;
+pub mod schema;
 mod sessions;
 mod tenant;
 mod tool_metrics;

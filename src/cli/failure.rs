@@ -138,6 +138,20 @@ impl From<store::Error> for Failure {
                 ),
             ),
             Error::Invalid(_) => (USAGE, None),
+            Error::Migration { .. } => (
+                FAILED,
+                Some("the file is as it was; see how it stands with: millpond db status"),
+            ),
+            Error::Drift { .. } => (FAILED, Some("see what differs with: millpond db diff")),
+            Error::Draft { .. } => (FAILED, Some("that file is as it was: correct the draft")),
+            Error::NotDevelopment { .. } => (
+                REFUSED,
+                Some("try drafts in a home of their own: millpond --home DIR init --development"),
+            ),
+            Error::NoSourceTree { .. } => (
+                USAGE,
+                Some("run it in a checkout of Millpond: its migrations are part of the program"),
+            ),
             _ => (FAILED, None),
         };
         Self {

@@ -6,6 +6,7 @@
 
 mod central;
 mod context;
+mod db;
 mod demo;
 mod document;
 mod enroll;
@@ -90,6 +91,9 @@ enum Command {
     Seed(seed::SeedArgs),
     /// Show the whole way once: seed a home of its own, start a private PostgreSQL, synchronise
     Demo,
+    /// The schemas of the registry and of the tenants' files
+    #[command(subcommand)]
+    Db(db::DbCommand),
     /// Administer the central database (`DATABASE_URL` or --url-file)
     Central(central::CentralArgs),
 }
@@ -124,6 +128,7 @@ fn dispatch(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::Sync(args) => sync::run(args, context),
         Command::Seed(args) => seed::run(&args, context),
         Command::Demo => demo::run(context),
+        Command::Db(command) => db::run(command, context),
         Command::Central(args) => central::run(args, context),
     }
 }

@@ -21,6 +21,7 @@ mod hook;
 mod outbox;
 mod rekey;
 mod samples;
+mod schema;
 mod seed;
 mod store;
 mod sync;

@@ -7,7 +7,9 @@ use clap::{Subcommand, ValueEnum};
 use indicatif::ProgressBar;
 use millpond::domain::tenant::Domain;
 use millpond::store::FileKind;
-use millpond::store::schema::{self, Difference, DifferenceState, FileStatus, Schemas};
+use millpond::store::schema::{
+    self, Difference, DifferenceState, Failed, FileStatus, Schemas, Statuses,
+};
 use serde::Serialize;
 
 use super::context::Context;
@@ -100,7 +102,7 @@ struct AppliedView {
 
 #[derive(Debug, Serialize)]
 struct FailedView {
-    domain: Option<Domain>,
+    domain: Domain,
     kind: &'static str,
     message: String,
 }
@@ -204,24 +206,16 @@ fn schemas(context: &Context) -> Result<Schemas, Failure> {
 
 fn status(schemas: &Schemas, tenant: Option<Domain>) -> Result<StatusView, Failure> {
     let all = match tenant {
-        Some(domain) => vec![Ok(schemas.tenant_status(&domain)?)],
+        Some(domain) => Statuses {
+            files: vec![schemas.tenant_status(&domain)?],
+            failed: Vec::new(),
+        },
         None => schemas.status()?,
     };
-    let mut view = StatusView {
-        files: Vec::new(),
-        failed: Vec::new(),
-    };
-    for file in all {
-        match file {
-            Ok(status) => view.files.push(status.into()),
-            Err((domain, error)) => view.failed.push(FailedView {
-                domain,
-                kind: error.kind(),
-                message: chain(&error),
-            }),
-        }
-    }
-    Ok(view)
+    Ok(StatusView {
+        files: all.files.into_iter().map(FileView::from).collect(),
+        failed: all.failed.iter().map(FailedView::from).collect(),
+    })
 }
 
 fn deploy(canary: Option<&Domain>, context: &Context) -> Result<ExitCode, Failure> {
@@ -248,15 +242,7 @@ fn deploy(canary: Option<&Domain>, context: &Context) -> Result<ExitCode, Failur
             })
             .collect(),
         unchanged: deployed.unchanged,
-        failed: deployed
-            .failed
-            .into_iter()
-            .map(|failed| FailedView {
-                domain: Some(failed.domain),
-                kind: failed.error.kind(),
-                message: chain(&failed.error),
-            })
-            .collect(),
+        failed: deployed.failed.iter().map(FailedView::from).collect(),
         stopped_at_canary: deployed.stopped_at_canary,
     };
     context.output.data(&view, |view| {
@@ -323,6 +309,16 @@ fn reset(
     Ok(ExitCode::SUCCESS)
 }
 
+impl From<&Failed> for FailedView {
+    fn from(failed: &Failed) -> Self {
+        Self {
+            domain: failed.domain.clone(),
+            kind: failed.error.kind(),
+            message: chain(&failed.error),
+        }
+    }
+}
+
 impl From<FileStatus> for FileView {
     fn from(status: FileStatus) -> Self {
         Self {
@@ -354,7 +350,7 @@ fn name(domain: Option<&Domain>) -> &str {
 }
 
 fn failed_line(failed: &FailedView) -> String {
-    format!("{}: {}", name(failed.domain.as_ref()), failed.message)
+    format!("{}: {}", failed.domain, failed.message)
 }
 
 fn human_status(view: &StatusView) -> String {

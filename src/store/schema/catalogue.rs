@@ -104,11 +104,10 @@ fn difference(
     })
 }
 
-/// The parts of `these` that `those` lack.
-fn lacking(these: &[String], those: &[String]) -> Vec<String> {
-    these
-        .iter()
-        .filter(|part| !those.contains(part))
+/// The parts of the one that the other lacks.
+fn lacking(one: &[String], other: &[String]) -> Vec<String> {
+    one.iter()
+        .filter(|part| !other.contains(part))
         .cloned()
         .collect()
 }

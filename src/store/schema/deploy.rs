@@ -40,7 +40,7 @@ pub struct DeployedFile {
     pub copy: Option<PathBuf>,
 }
 
-/// A tenant whose file could not be upgraded.
+/// A tenant whose file could not be read or upgraded.
 #[derive(Debug)]
 pub struct Failed {
     /// The tenant.

@@ -11,7 +11,7 @@ use super::super::error::{self, Error};
 use super::super::migrate;
 use super::super::migrations::Migrations;
 use super::catalogue::{self, Catalogue, Difference};
-use super::{File, Schemas};
+use super::{Failed, File, Schemas};
 use crate::domain::tenant::Domain;
 
 /// A migration that a file's own history names.
@@ -80,6 +80,15 @@ pub struct FileStatus {
     pub differences: Vec<Difference>,
 }
 
+/// How all files of a home stand.
+#[derive(Debug)]
+pub struct Statuses {
+    /// Those that could be read, the registry first and the tenants by domain.
+    pub files: Vec<FileStatus>,
+    /// Those that could not.
+    pub failed: Vec<Failed>,
+}
+
 /// What the migrations make at each version, replayed at most once.
 #[derive(Debug, Default)]
 pub(super) struct Replays(BTreeMap<(FileKind, i64), Catalogue>);
@@ -122,20 +131,24 @@ pub(super) fn replay(
 }
 
 impl Schemas {
-    /// How every file stands, the registry first and the tenants by domain. A file that cannot be read is told in
-    /// its place.
+    /// How every file stands, the registry first and the tenants by domain.
     ///
     /// # Errors
     /// What is wrong with the registry: without it there is no list of tenants.
-    pub fn status(&self) -> Result<Vec<Result<FileStatus, (Option<Domain>, Error)>>, Error> {
+    pub fn status(&self) -> Result<Statuses, Error> {
         let mut replays = Replays::default();
-        let registry = self.registry();
-        let first = self.file_status(&registry, &mut replays)?;
-        let rest = self.tenants()?.into_iter().map(|file| {
-            self.file_status(&file, &mut replays)
-                .map_err(|error| (file.domain(), error))
-        });
-        Ok(std::iter::once(Ok(first)).chain(rest).collect())
+        let mut all = Statuses {
+            files: vec![self.file_status(&self.registry(), &mut replays)?],
+            failed: Vec::new(),
+        };
+        for file in self.tenants()? {
+            match (self.file_status(&file, &mut replays), file.domain()) {
+                (Ok(status), _) => all.files.push(status),
+                (Err(error), Some(domain)) => all.failed.push(Failed { domain, error }),
+                (Err(error), None) => return Err(error),
+            }
+        }
+        Ok(all)
     }
 
     /// How one tenant's file stands.

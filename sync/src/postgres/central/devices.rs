@@ -229,7 +229,7 @@ impl Central {
     }
 
     /// Ends a role's sessions, and says how many. None where this login may not: their rights are gone all the same.
-    async fn end_sessions(&self, role: &str) -> Result<i64, CentralError> {
+    pub(super) async fn end_sessions(&self, role: &str) -> Result<i64, CentralError> {
         const ACTION: &str = "end a device's sessions";
         if !self.server.superuser {
             // Only a member of a role may end its sessions.

@@ -47,6 +47,13 @@ impl Failure {
         }
     }
 
+    pub(super) fn busy(message: impl Into<String>) -> Self {
+        Self {
+            code: TRY_AGAIN,
+            ..Self::new("busy", message)
+        }
+    }
+
     pub(super) fn configuration(message: impl Into<String>) -> Self {
         Self {
             code: CONFIGURATION,

@@ -5,6 +5,7 @@
 //! 75 locked, 78 configuration.
 
 mod central;
+mod central_schemas;
 mod context;
 mod db;
 mod demo;

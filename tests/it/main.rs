@@ -15,6 +15,7 @@
 
 mod architecture;
 mod bad_input;
+mod central_schemas;
 mod dashboards;
 mod fixture;
 mod hook;

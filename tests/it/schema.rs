@@ -158,6 +158,50 @@ fn a_tenant_that_fails_stays_as_it_was_and_the_others_are_done_and_the_next_run_
 }
 
 #[test]
+fn of_two_migrations_the_first_does_not_stay_where_the_second_fails() {
+    let closed = closed(&["acme"]);
+    let path = closed.tenants[0].path();
+    let before = version(path);
+    let name = format!("V{}__broken", before + 2);
+    let migrations = with_next(NOTES)
+        .with(FileKind::Tenant, &name, "INSERT INTO nowhere VALUES (1)")
+        .unwrap();
+    let schemas = Schemas::with(closed.home.clone(), migrations).unwrap();
+    assert_eq!(schemas.deploy(None, |_| {}).unwrap().failed.len(), 1);
+    assert_eq!(version(path), before);
+    let made = "SELECT count(*) FROM sqlite_schema WHERE name = 'notes'";
+    assert_eq!(number(path, made), 0);
+}
+
+#[test]
+fn a_deployment_with_nothing_to_do_waits_for_no_lock_and_makes_no_file() {
+    let closed = closed(&["acme", "umbra"]);
+    let names = |tenant: &TenantStore| -> Vec<_> {
+        std::fs::read_dir(tenant.path().parent().unwrap())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .filter(|name| !name.to_string_lossy().contains('-'))
+            .collect()
+    };
+    let before: Vec<_> = closed.tenants.iter().map(names).collect();
+    let held: Vec<_> = closed
+        .tenants
+        .iter()
+        .map(|tenant| {
+            let lock = tenant.path().with_file_name("migrate.lock");
+            let file = std::fs::File::open(lock).unwrap();
+            file.lock().unwrap();
+            file
+        })
+        .collect();
+    let schemas = Schemas::of(closed.home.clone()).unwrap();
+    assert_eq!(schemas.deploy(None, |_| {}).unwrap().unchanged, 3);
+    let after: Vec<_> = closed.tenants.iter().map(names).collect();
+    assert_eq!(after, before);
+    drop(held);
+}
+
+#[test]
 fn a_canary_that_fails_or_comes_out_otherwise_keeps_every_other_tenant_from_being_touched() {
     let closed = closed(&["acme", "umbra"]);
     let (acme, umbra) = (closed.tenants[0].path(), closed.tenants[1].path());

@@ -1,7 +1,8 @@
 //! What a file's own catalogue says of its schema, and how two catalogues differ.
 //!
-//! Pure but for one query. `sqlite_schema` keeps the text of each CREATE as it was written, so texts are compared
-//! word by word: comments, white space, letter case outside quotes and quotes around plain names make no difference.
+//! Pure but for one query. `sqlite_schema` keeps the text of each CREATE as it was written, so texts that are not the
+//! same are compared word by word: comments, white space, letter case outside quotes and quotes around plain names
+//! make no difference.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +11,8 @@ use serde::Serialize;
 
 use super::super::error::{self, Error};
 
-/// An object of the schema and the parts of its definition, each normalised.
-pub(super) type Catalogue = BTreeMap<Object, Vec<String>>;
+/// The objects of a schema, each with the text of its CREATE.
+pub(super) type Catalogue = BTreeMap<Object, String>;
 
 /// A table, index, trigger or view.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,7 +64,7 @@ pub(super) fn read(connection: &Connection) -> Result<Catalogue, Error> {
                 kind: row.get(0)?,
                 name: row.get(1)?,
             };
-            Ok((object, parts(&row.get::<_, String>(2)?)))
+            Ok((object, row.get(2)?))
         })
         .map_err(error::query(ACTION))?;
     rows.map(|row| row.map_err(error::query(ACTION))).collect()
@@ -81,18 +82,22 @@ pub(super) fn compare(expected: &Catalogue, live: &Catalogue) -> Vec<Difference>
 
 fn difference(
     object: &Object,
-    expected: Option<&Vec<String>>,
-    live: Option<&Vec<String>>,
+    expected: Option<&String>,
+    live: Option<&String>,
 ) -> Option<Difference> {
-    let (state, missing, extra) = match (expected, live) {
+    if expected == live {
+        return None;
+    }
+    let (state, missing, extra) = match (expected.map(|sql| parts(sql)), live.map(|sql| parts(sql)))
+    {
         (Some(expected), Some(live)) if expected == live => return None,
         (Some(expected), Some(live)) => (
             DifferenceState::Altered,
-            lacking(expected, live),
-            lacking(live, expected),
+            lacking(&expected, &live),
+            lacking(&live, &expected),
         ),
         (Some(_), None) => (DifferenceState::Missing, vec![], vec![]),
-        (None, Some(live)) => (DifferenceState::Extra, vec![], live.clone()),
+        (None, Some(live)) => (DifferenceState::Extra, vec![], live),
         (None, None) => return None,
     };
     Some(Difference {

@@ -22,6 +22,9 @@ fn with_next(sql: &str) -> TenantMigrations {
 
 const NOTES: &str = "ALTER TABLE users ADD COLUMN nickname text";
 
+/// What a shadow database must hold none of.
+const LEFT: &str = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 't\\_%'";
+
 async fn shadow() -> (Database, Shadow) {
     let database = Database::create().await;
     let endpoint = Endpoint::parse(&database.url).unwrap();
@@ -117,8 +120,7 @@ async fn a_rehearsal_that_fails_touches_nothing_and_leaves_nothing_in_the_shadow
         "{failed:?}"
     );
     assert_eq!(drifts(&central).await, [Drift::Behind; 3]);
-    let left = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 't\\_%'";
-    assert_eq!(scalar(&scratch.superuser().await, left).await, "0");
+    assert_eq!(scalar(&scratch.superuser().await, LEFT).await, "0");
 }
 
 #[tokio::test]
@@ -145,7 +147,7 @@ async fn what_was_altered_by_hand_is_seen_against_a_replay() {
     let (database, central, tenant) = Database::with_tenant().await;
     central.create_tenant(&new_tenant("beta")).await.unwrap();
     enroll(&central, "acme", &["ada@acme.dev"]).await;
-    let (_scratch, shadow) = shadow().await;
+    let (scratch, shadow) = shadow().await;
     for found in central.diff(&shadow, None).await.unwrap() {
         assert_eq!((found.drift, found.differences), (Drift::None, vec![]));
     }
@@ -214,6 +216,7 @@ async fn what_was_altered_by_hand_is_seen_against_a_replay() {
     }
     let other = central.diff(&shadow, Some("beta")).await.unwrap();
     assert_eq!(other[0].drift, Drift::None);
+    assert_eq!(scalar(&scratch.superuser().await, LEFT).await, "0");
 }
 
 #[tokio::test]

@@ -31,8 +31,8 @@ pub struct Difference {
 /// A role's name, by the SQL of its oid.
 fn role(oid: &str) -> String {
     format!(
-        "coalesce((SELECT CASE r.rolname WHEN $2 THEN '{{{{owner}}}}' ELSE r.rolname::text END \
-         FROM pg_roles r WHERE r.oid = {oid}), 'PUBLIC')"
+        "CASE WHEN {oid} = 0 THEN 'PUBLIC' WHEN pg_get_userbyid({oid}) = $2 THEN '{{{{owner}}}}' \
+         ELSE pg_get_userbyid({oid})::text END"
     )
 }
 
@@ -72,7 +72,7 @@ fn sql() -> String {
            concat_ws(' ', 'kind', c.relkind, c.relpersistence, 'owner', {owner},
                      'row security', c.relrowsecurity, 'forced', c.relforcerowsecurity, c.reloptions::text,
                      CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) END, 'rights', {table_rights})
-      FROM pg_class c WHERE c.relnamespace = to_regnamespace($1) AND c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+      FROM pg_class c WHERE c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1) AND c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
     UNION ALL
     SELECT 'column', c.relname || '.' || a0.attname,
            concat_ws(' ', format_type(a0.atttypid, a0.atttypmod),
@@ -81,33 +81,33 @@ fn sql() -> String {
                      nullif(a0.attgenerated::text, ''), 'rights ' || nullif({column_rights}, ''))
       FROM pg_class c JOIN pg_attribute a0 ON a0.attrelid = c.oid AND a0.attnum > 0 AND NOT a0.attisdropped
       LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a0.attnum
-     WHERE c.relnamespace = to_regnamespace($1) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+     WHERE c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
     UNION ALL
     SELECT 'constraint', c.relname || '.' || k.conname,
            pg_get_constraintdef(k.oid)
       FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
-     WHERE k.connamespace = to_regnamespace($1) AND k.contype <> 'n'
+     WHERE k.connamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1) AND k.contype <> 'n'
     UNION ALL
     SELECT 'index', c.relname::text, concat_ws(' ', pg_get_indexdef(i.indexrelid), CASE WHEN NOT i.indisvalid THEN 'INVALID' END)
-      FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE c.relnamespace = to_regnamespace($1)
+      FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1)
     UNION ALL
     SELECT 'policy', c.relname || '.' || y.polname,
            concat_ws(' ', CASE WHEN y.polpermissive THEN 'permissive' ELSE 'restrictive' END, y.polcmd, 'to',
                      (SELECT string_agg({policy_role}, ' ' ORDER BY {policy_role}) FROM unnest(y.polroles) p (oid_of)),
                      'using ' || pg_get_expr(y.polqual, y.polrelid), 'check ' || pg_get_expr(y.polwithcheck, y.polrelid))
-      FROM pg_policy y JOIN pg_class c ON c.oid = y.polrelid WHERE c.relnamespace = to_regnamespace($1)
+      FROM pg_policy y JOIN pg_class c ON c.oid = y.polrelid WHERE c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1)
     UNION ALL
     SELECT 'trigger', c.relname || '.' || g.tgname, pg_get_triggerdef(g.oid) || ' enabled ' || g.tgenabled::text
       FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid
-     WHERE c.relnamespace = to_regnamespace($1) AND NOT g.tgisinternal
+     WHERE c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1) AND NOT g.tgisinternal
     UNION ALL
     SELECT 'function', f.proname || '(' || pg_get_function_identity_arguments(f.oid) || ')',
            concat_ws(' ', CASE WHEN f.prokind <> 'a' THEN pg_get_functiondef(f.oid) END,
                      'owner', {function_owner}, 'rights', {function_rights})
-      FROM pg_proc f WHERE f.pronamespace = to_regnamespace($1)
+      FROM pg_proc f WHERE f.pronamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1)
     UNION ALL
     SELECT 'type', t.typname::text, t.typtype::text
-      FROM pg_type t WHERE t.typnamespace = to_regnamespace($1) AND t.typtype IN ('d', 'e', 'r')"
+      FROM pg_type t WHERE t.typnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1) AND t.typtype IN ('d', 'e', 'r')"
     )
 }
 

@@ -52,8 +52,9 @@ fn take(args: &HookArgs, context: &Context) -> Result<(), Failure> {
         .map_err(Failure::from)
         .and_then(|store| record(&store, args, context, &event));
     recorded.or_else(|failure| {
-        // Nobody has set Millpond up here, or it is another user's: there is no one to keep it for.
-        if matches!(failure.kind, "no_home" | "permission") {
+        // Nobody has set Millpond up here, it is another user's, or the tenant takes no rows: there is no one to keep it
+        // for.
+        if matches!(failure.kind, "no_home" | "permission" | "denied") {
             return Err(failure);
         }
         let spooled = Spooled {

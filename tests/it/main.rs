@@ -20,6 +20,7 @@ mod fixture;
 mod hook;
 mod outbox;
 mod rekey;
+mod repositories;
 mod samples;
 mod seed;
 mod store;

@@ -253,7 +253,7 @@ fn five_people_of_all_roles_and_one_default_dashboard_for_some() {
         assert_eq!(roles.len(), Role::ALL.len());
         let mut defaults = 0;
         for user in &users {
-            assert_ne!(user.timezone, "");
+            assert_ne!(user.timezone.as_str(), "");
             let boards = tenant.read(|r| r.dashboards().list(user.id)).unwrap();
             let of_user = boards.iter().filter(|board| board.is_default).count();
             assert!(of_user <= 1);

@@ -6,6 +6,7 @@
 //! transaction; directories are 0700 and files 0600; nothing is created where only opening was asked for; a file of
 //! a newer schema, of another program or of another tenant is refused.
 
+mod acting;
 mod columns;
 pub(crate) mod connection;
 mod dashboards;
@@ -31,6 +32,7 @@ mod users;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use acting::{ReaderAs, WriterAs};
 pub use dashboards::{DashboardFilter, DashboardOrder, Dashboards, DashboardsMut};
 pub use enrolments::{EnrolledUser, Enrolment};
 pub use error::Error;

@@ -21,6 +21,7 @@ mod hook;
 mod outbox;
 mod rekey;
 mod repositories;
+mod roles;
 mod samples;
 mod seed;
 mod store;

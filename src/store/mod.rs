@@ -27,6 +27,7 @@ mod sessions;
 mod tenant;
 mod tenants;
 mod tool_metrics;
+mod transaction;
 mod users;
 
 use std::path::PathBuf;

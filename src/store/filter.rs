@@ -61,10 +61,11 @@ impl Conditions {
     pub(super) fn and_seen_by(&mut self, user: Value, role: String) {
         self.values.extend([user, Value::Text(role)]);
         let (user, role) = (self.values.len() - 1, self.values.len());
-        self.sql.push_str(&format!(
+        let seen = format!(
             " AND (user_id = ?{user} OR is_public
                    OR EXISTS (SELECT 1 FROM json_each(shared_with_roles) WHERE value = ?{role}))"
-        ));
+        );
+        self.sql.push_str(&seen);
     }
 
     /// The conditions, to stand after WHERE.

@@ -15,14 +15,17 @@ mod enrolments;
 mod error;
 mod filter;
 mod home;
+mod lease;
 mod metrics;
 mod migrate;
 pub mod outbox;
 mod page;
 mod pool;
+mod queue;
 mod registry;
 mod rekey;
 mod rows;
+mod scope;
 mod sessions;
 mod tenant;
 mod tenants;
@@ -39,9 +42,11 @@ pub use enrolments::{EnrolledUser, Enrolment};
 pub use error::Error;
 pub use filter::{Deleted, SearchText};
 pub use home::{FileLock, Home};
+pub use lease::Timeouts;
 pub use metrics::{MetricsFilter, MetricsKey, MetricsRow};
 pub use page::{Cursor, Direction, NumberedPage, Page, PageMeta, PageRequest};
 pub use rows::{Bulk, OnDuplicate};
+pub use scope::TenantScope;
 pub use sessions::{SessionFilter, SessionOrder, SessionSort, Sessions, SessionsMut};
 pub use tenant::{Reader, TenantStore, Writer};
 pub use tenants::{TenantFilter, TenantOrder};
@@ -72,6 +77,7 @@ pub struct Store {
     home: Home,
     registry: Registry,
     pools: Pools,
+    timeouts: Timeouts,
     clock: Arc<dyn Clock>,
 }
 
@@ -110,6 +116,7 @@ impl Store {
             home,
             registry,
             pools: Pools::default(),
+            timeouts: Timeouts::default(),
             clock,
         })
     }
@@ -174,6 +181,7 @@ impl Store {
             entry.tenant,
             path,
             pool,
+            self.timeouts,
             Arc::clone(&self.clock),
         ))
     }

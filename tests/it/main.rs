@@ -17,6 +17,7 @@ mod architecture;
 mod bad_input;
 mod dashboards;
 mod fixture;
+mod handles;
 mod hook;
 mod outbox;
 mod rekey;

@@ -19,6 +19,7 @@ mod dashboards;
 mod fixture;
 mod handles;
 mod hook;
+mod model;
 mod outbox;
 mod rekey;
 mod repositories;

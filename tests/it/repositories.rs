@@ -431,7 +431,7 @@ fn a_deleted_user_keeps_its_address_and_comes_back() {
                 )
             })
             .unwrap();
-        assert_eq!(page.data, [ada.clone()]);
+        assert_eq!(page.data, std::slice::from_ref(&ada));
     }
 }
 

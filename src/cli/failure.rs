@@ -163,7 +163,14 @@ impl From<store::Error> for Failure {
                 what: "default user",
                 ..
             } => (USAGE, Some("name the user with --user EMAIL")),
-            Error::Busy { .. } | Error::Pool { .. } => (TRY_AGAIN, Some("try again in a moment")),
+            Error::Busy { .. } | Error::Pool { .. } | Error::TimedOut { .. } => {
+                (TRY_AGAIN, Some("try again in a moment"))
+            }
+            Error::Stale { .. } => (
+                FAILED,
+                Some("someone changed it meanwhile: look at it again, then repeat the change"),
+            ),
+            Error::Denied { .. } => (REFUSED, None),
             Error::DiskFull { .. } => (
                 FAILED,
                 Some("free some space and try again: nothing was half written"),

@@ -119,7 +119,7 @@ pub(super) fn run(command: SessionCommand, context: &Context) -> Result<ExitCode
                 let filter = SessionFilter {
                     user,
                     since: from,
-                    until: None,
+                    ..SessionFilter::default()
                 };
                 r.sessions().list(&filter, sort, usize::from(limit), after)
             })?;

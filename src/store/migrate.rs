@@ -35,7 +35,8 @@ impl FileKind {
     /// The newest schema version that this program writes. A test holds it against the migrations.
     pub(crate) const fn latest(self) -> i64 {
         match self {
-            Self::Registry | Self::Tenant => 1,
+            Self::Registry => 1,
+            Self::Tenant => 2,
         }
     }
 
@@ -154,6 +155,31 @@ mod tests {
             .unwrap();
         let refused = up_to_date(&mut connection, &path, &lock, FileKind::Tenant).unwrap_err();
         assert!(matches!(refused, Error::OtherProgram { .. }), "{refused}");
+    }
+
+    #[test]
+    fn a_file_of_the_first_version_is_brought_up_with_its_rows() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tenant.db");
+        let lock = folder.path().join("lock");
+        let mut connection = connection::open(&path, Access::Create, Use::Ordinary).unwrap();
+        connection::switch_to_wal(&connection, &path).unwrap();
+        let first = tenant::migrations::runner().set_target(refinery::Target::Version(1));
+        first.run(&mut connection).unwrap();
+        connection
+            .execute("INSERT INTO meta VALUES ('kept', 'yes')", [])
+            .unwrap();
+        up_to_date(&mut connection, &path, &lock, FileKind::Tenant).unwrap();
+        let read = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, String>(0));
+        assert_eq!(
+            read("SELECT value FROM meta WHERE key = 'kept'").unwrap(),
+            "yes"
+        );
+        assert_eq!(
+            read("SELECT user_version || '' FROM pragma_user_version").unwrap(),
+            "2"
+        );
+        assert!(path.with_extension("db.v1").exists());
     }
 
     #[test]

@@ -6,38 +6,52 @@
 //! transaction; directories are 0700 and files 0600; nothing is created where only opening was asked for; a file of
 //! a newer schema, of another program or of another tenant is refused.
 
+mod acting;
 mod columns;
 pub(crate) mod connection;
 mod dashboards;
 mod digest;
 mod enrolments;
 mod error;
+mod filter;
 mod home;
+mod lease;
 mod metrics;
 mod migrate;
 pub mod outbox;
 mod page;
 mod pool;
+mod queue;
 mod registry;
 mod rekey;
+mod rows;
+mod scope;
 mod sessions;
 mod tenant;
+mod tenants;
 mod tool_metrics;
+mod transaction;
 mod users;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use dashboards::{Dashboards, DashboardsMut};
+pub use acting::{ReaderAs, WriterAs};
+pub use dashboards::{DashboardFilter, DashboardOrder, Dashboards, DashboardsMut};
 pub use enrolments::{EnrolledUser, Enrolment};
 pub use error::Error;
+pub use filter::{Deleted, SearchText};
 pub use home::{FileLock, Home, OTHERS_MAY_ENTER};
+pub use lease::Timeouts;
 pub use metrics::{MetricsFilter, MetricsKey, MetricsRow};
-pub use page::{Cursor, Page};
-pub use sessions::{SessionFilter, SessionSort, Sessions, SessionsMut};
+pub use page::{Cursor, Direction, NumberedPage, Page, PageMeta, PageRequest};
+pub use rows::{Bulk, OnDuplicate};
+pub use scope::TenantScope;
+pub use sessions::{SessionFilter, SessionOrder, SessionSort, Sessions, SessionsMut};
 pub use tenant::{Reader, TenantStore, Writer};
-pub use tool_metrics::{ToolMetrics, ToolMetricsMut};
-pub use users::{Users, UsersMut};
+pub use tenants::{TenantFilter, TenantOrder};
+pub use tool_metrics::{ToolMetricFilter, ToolMetricOrder, ToolMetrics, ToolMetricsMut};
+pub use users::{UserFilter, UserOrder, Users, UsersMut};
 
 use crate::clock::{Clock, SystemClock};
 use crate::domain::ids::TenantId;
@@ -63,6 +77,7 @@ pub struct Store {
     home: Home,
     registry: Registry,
     pools: Pools,
+    timeouts: Timeouts,
     clock: Arc<dyn Clock>,
 }
 
@@ -101,6 +116,7 @@ impl Store {
             home,
             registry,
             pools: Pools::default(),
+            timeouts: Timeouts::default(),
             clock,
         })
     }
@@ -165,6 +181,7 @@ impl Store {
             entry.tenant,
             path,
             pool,
+            self.timeouts,
             Arc::clone(&self.clock),
         ))
     }

@@ -14,11 +14,18 @@ use scheduled_thread_pool::ScheduledThreadPool;
 
 use super::connection::{self, Use};
 use super::error::Error;
+use super::queue::WriteQueue;
 use super::tenant;
 use crate::domain::ids::TenantId;
 
-/// A pool of one tenant's connections.
-pub(crate) type Pool = r2d2::Pool<SqliteConnectionManager>;
+/// One tenant's connections, and its writers' queue.
+#[derive(Debug)]
+pub(super) struct TenantPool {
+    /// The connections.
+    pub(super) connections: r2d2::Pool<SqliteConnectionManager>,
+    /// Whose turn it is to write.
+    pub(super) writers: WriteQueue,
+}
 
 /// Bounds the file handles of a process that goes through all tenants.
 const OPEN_TENANTS: usize = 16;
@@ -28,7 +35,7 @@ const CONNECTIONS_PER_TENANT: u32 = 8;
 /// The pools of the tenants that were used last, the latest at the back.
 #[derive(Default)]
 pub(crate) struct Pools {
-    recent: Mutex<VecDeque<(TenantId, Arc<Pool>)>>,
+    recent: Mutex<VecDeque<(TenantId, Arc<TenantPool>)>>,
     scheduler: OnceLock<Arc<ScheduledThreadPool>>,
 }
 
@@ -40,7 +47,7 @@ impl std::fmt::Debug for Pools {
 
 impl Pools {
     /// The tenant's pool; the first time, the file is opened once to check it and bring its schema up to date.
-    pub(crate) fn open(&self, id: TenantId, path: &Path) -> Result<Arc<Pool>, Error> {
+    pub(super) fn open(&self, id: TenantId, path: &Path) -> Result<Arc<TenantPool>, Error> {
         if let Some(pool) = self.take_recent(id) {
             return Ok(pool);
         }
@@ -62,8 +69,15 @@ impl Pools {
             .thread_pool(Arc::clone(scheduler))
             .build(manager)
             .map_err(|source| Error::Pool { source })?;
-        let pool = Arc::new(pool);
+        let pool = Arc::new(TenantPool {
+            connections: pool,
+            writers: WriteQueue::default(),
+        });
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have opened it meanwhile: its writers and ours have to stand in one queue.
+        if let Some((_, first)) = recent.iter().find(|(of, _)| *of == id) {
+            return Ok(Arc::clone(first));
+        }
         recent.push_back((id, Arc::clone(&pool)));
         if recent.len() > OPEN_TENANTS {
             recent.pop_front();
@@ -79,7 +93,7 @@ impl Pools {
             .retain(|(of, _)| *of != id);
     }
 
-    fn take_recent(&self, id: TenantId) -> Option<Arc<Pool>> {
+    fn take_recent(&self, id: TenantId) -> Option<Arc<TenantPool>> {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         let at = recent.iter().position(|(of, _)| *of == id)?;
         let entry = recent.remove(at)?;

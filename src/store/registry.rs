@@ -5,12 +5,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use uuid::Uuid;
 
-use super::columns::{named, some_text, some_time};
+use super::columns::{named, some_text, some_time, text};
 use super::connection::{self, Access, FileKind, Use};
 use super::error::{self, Error};
 use super::home::Home;
 use super::migrate;
 use crate::domain::ids::TenantId;
+use crate::domain::json::JsonObject;
 use crate::domain::tenant::{Domain, NewTenant, Plan, Tenant};
 use crate::domain::units::Timestamp;
 use crate::domain::user::Email;
@@ -30,8 +31,9 @@ pub(crate) struct Registry {
     connection: Mutex<Connection>,
 }
 
-const COLUMNS: &str = "id, name, domain, schema_name, subscription_plan, is_active, admin_email, \
-                       created_at, updated_at, directory";
+pub(super) const COLUMNS: &str = "id, name, domain, schema_name, subscription_plan, is_active, admin_email, \
+                       created_at, updated_at, directory, billing_email, data_region, metadata, \
+                       compliance_settings";
 
 impl Registry {
     /// Opens the registry and brings its schema up to date.
@@ -144,7 +146,7 @@ impl Registry {
     }
 }
 
-fn from_row(row: &Row<'_>) -> rusqlite::Result<Entry> {
+pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Entry> {
     Ok(Entry {
         tenant: Tenant {
             id: TenantId::from_uuid(row.get(0)?),
@@ -155,6 +157,10 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Entry> {
             is_active: row.get(5)?,
             admin_email: row.get(6)?,
             created_at: some_time(row, 7)?,
+            billing_email: row.get(10)?,
+            data_region: text(row, 11)?,
+            metadata: named(row, 12, |raw| JsonObject::parse("metadata", raw))?,
+            compliance_settings: named(row, 13, |raw| JsonObject::parse("compliance", raw))?,
             updated_at: some_time(row, 8)?,
         },
         directory: row.get(9)?,

@@ -162,7 +162,10 @@ impl From<store::Error> for Failure {
             Error::NotFound {
                 what: "default user",
                 ..
-            } => (USAGE, Some("name the user with --user EMAIL")),
+            } => (
+                USAGE,
+                Some("choose one with: millpond user update EMAIL --default --tenant DOMAIN"),
+            ),
             Error::Busy { .. } | Error::Pool { .. } => (TRY_AGAIN, Some("try again in a moment")),
             Error::DiskFull { .. } => (
                 FAILED,

@@ -320,3 +320,37 @@ fn a_folder_that_others_may_enter_is_closed_only_where_it_is_ours_to_close() {
     workstation.run(&["init"]).json();
     assert_eq!(mode(&home), 0o700);
 }
+
+#[test]
+fn whose_work_it_is_stays_when_a_second_user_is_added_and_moves_when_it_is_said() {
+    let workstation = Workstation::new();
+    workstation.run(&["init", "--tenant", "acme"]).json();
+    let who = || {
+        let name = format!("s{}", uuid::Uuid::new_v4().simple());
+        workstation.import(&transcript(workstation.folder.path(), &name, 1));
+        let file = workstation.file();
+        let sql = "SELECT email FROM users JOIN metrics_sessions s ON s.user_id = users.id WHERE s.source_id = ?1";
+        file.query_row(sql, [name], |row| row.get::<_, String>(0))
+            .unwrap()
+    };
+    let user = |arguments: &[&str]| {
+        workstation.run(&[&["user"], arguments, &["--tenant", "acme"]].concat())
+    };
+    user(&["add", "ada@acme.dev"]).json();
+    assert_eq!(who(), "ada@acme.dev");
+    user(&["add", "bob@acme.dev"]).json();
+    assert_eq!(who(), "ada@acme.dev");
+    user(&["update", "bob@acme.dev", "--default"]).json();
+    assert_eq!(who(), "bob@acme.dev");
+    assert_eq!(
+        user(&["update", "eve@acme.dev", "--default"]).refused(1),
+        "not_found"
+    );
+
+    // A tenant whose only user was the default without being chosen: a file from before users were chosen.
+    let file = workstation.file();
+    file.execute_batch("DELETE FROM meta WHERE key = 'default_user'; UPDATE users SET deleted_at = 1 WHERE email LIKE 'bob%'")
+        .unwrap();
+    user(&["add", "cyd@acme.dev"]).json();
+    assert_eq!(who(), "ada@acme.dev");
+}

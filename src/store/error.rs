@@ -77,6 +77,15 @@ pub enum Error {
         /// What was being done.
         action: &'static str,
     },
+    /// The file system failed under SQLite: which of its many reasons it was, SQLite does not say.
+    #[error("cannot {action}: reading or writing the file failed")]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// What SQLite says.
+        #[source]
+        source: rusqlite::Error,
+    },
     /// The file is damaged or no database.
     #[error("{} is damaged or is not a database", path.display())]
     Corrupt {
@@ -157,7 +166,7 @@ impl Error {
         match self {
             Self::NoHome { .. } => "no_home",
             Self::NotOurs { .. } => "permission",
-            Self::File { .. } => "io",
+            Self::File { .. } | Self::Io { .. } => "io",
             Self::UniqueViolation { .. } => "unique_violation",
             Self::NotFound { .. } => "not_found",
             Self::ForeignKey { .. } => "foreign_key",
@@ -213,7 +222,9 @@ pub(crate) fn query(action: &'static str) -> impl FnOnce(rusqlite::Error) -> Err
             code if code & 0xff == ffi::SQLITE_BUSY || code & 0xff == ffi::SQLITE_LOCKED => {
                 Error::Busy { action }
             }
+            // Sure only here: the IOERR codes tell which call failed, not that space was what it lacked.
             code if code & 0xff == ffi::SQLITE_FULL => Error::DiskFull { action },
+            code if code & 0xff == ffi::SQLITE_IOERR => Error::Io { action, source },
             _ => Error::Query { action, source },
         }
     }
@@ -228,4 +239,25 @@ fn unique(named: &str) -> Error {
         columns.push(name.to_owned());
     }
     Error::UniqueViolation { table, columns }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_is_surely_full_is_told_apart_from_one_that_fails() {
+        let kind = |code| {
+            let failure = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            query("write")(failure).kind()
+        };
+        assert_eq!(kind(ffi::SQLITE_FULL), "disk_full");
+        for code in [
+            ffi::SQLITE_IOERR_SHMSIZE,
+            ffi::SQLITE_IOERR_WRITE,
+            ffi::SQLITE_IOERR,
+        ] {
+            assert_eq!(kind(code), "io", "{code}");
+        }
+    }
 }

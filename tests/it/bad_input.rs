@@ -354,3 +354,60 @@ fn whose_work_it_is_stays_when_a_second_user_is_added_and_moves_when_it_is_said(
     user(&["add", "cyd@acme.dev"]).json();
     assert_eq!(who(), "ada@acme.dev");
 }
+
+#[test]
+fn whatever_is_refused_comes_with_a_hint() {
+    let workstation = Workstation::of_ada();
+    for (arguments, code, kind) in [
+        (&["tenant", "show", "../x"][..], 2, "invalid"),
+        (&["tenant", "create", "a b", "--name", "A"], 2, "invalid"),
+        (&["tenant", "create", "b", "--name", ""], 2, "invalid"),
+        (
+            &["tenant", "create", "b", "--name", "B", "--plan", "gold"],
+            2,
+            "invalid",
+        ),
+        (&["user", "add", "nobody", "--tenant", "acme"], 2, "invalid"),
+        (
+            &["user", "add", "bob@acme.dev", "--role", "queen"],
+            2,
+            "invalid",
+        ),
+        (&["user", "add", "ada@acme.dev"], 1, "unique_violation"),
+        (&["user", "show", "eve@acme.dev"], 1, "not_found"),
+        (&["session", "list", "--after", "zz"], 2, "invalid"),
+        (&["session", "list", "--since", "yesterday"], 2, "invalid"),
+        (
+            &["session", "show", "00000000-0000-4000-8000-000000000000"],
+            1,
+            "not_found",
+        ),
+        (&["metrics", "--since", "soon"], 2, "invalid"),
+        (&["seed", "--until", "soon"], 2, "usage"),
+        (&["enroll", "/nowhere/acme.toml"], 1, "io"),
+        (
+            &["central", "status", "--url-file", "/nowhere/url"],
+            78,
+            "configuration",
+        ),
+    ] {
+        assert_eq!(
+            workstation.run(arguments).refused(code),
+            kind,
+            "{arguments:?}"
+        );
+    }
+    let id = uuid::Uuid::new_v4().to_string();
+    workstation
+        .file()
+        .execute("UPDATE meta SET value = ?1 WHERE key = 'tenant_id'", [id])
+        .unwrap();
+    let ran = workstation.run(&["session", "list"]);
+    assert_eq!(ran.refused(1), "wrong_tenant");
+    let path = workstation.run(&["tenant", "list"]).json()["tenants"][0]["path"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    std::fs::remove_file(path).unwrap();
+    assert_eq!(workstation.run(&["session", "list"]).refused(1), "io");
+}

@@ -305,6 +305,7 @@ fn endpoint(url_file: Option<&Path>) -> Result<Endpoint, Failure> {
     let url = match url_file {
         Some(path) => std::fs::read_to_string(path).map_err(|error| {
             Failure::configuration(format!("cannot read {}: {error}", path.display()))
+                .with_hint("name a file that holds the administrator's database URL")
         })?,
         None => std::env::var("DATABASE_URL").map_err(|_| {
             Failure::configuration("no central database is named")
@@ -337,13 +338,19 @@ impl From<CentralError> for Failure {
             CentralError::NotInitialised => {
                 Self::configuration(message).with_hint("set it up with: millpond central init")
             }
-            CentralError::UniqueViolation { .. } => Self::new("unique_violation", message),
+            CentralError::UniqueViolation { .. } => Self::new("unique_violation", message)
+                .with_hint("see what is there with: millpond central tenant list"),
             CentralError::NotFound { .. } => Self::new("not_found", message)
                 .with_hint("see the tenants with: millpond central tenant list"),
-            CentralError::Inactive { .. } => Self::refused("inactive", message),
-            CentralError::Invalid { .. } => Self::usage(message),
-            CentralError::ServerTooOld { .. } => Self::configuration(message),
-            _ => Self::new("central", message),
+            CentralError::Inactive { .. } => Self::refused("inactive", message)
+                .with_hint("an administrator has deactivated it: see millpond central status"),
+            CentralError::Invalid { .. } => Self::usage(message)
+                .with_hint("correct the value; the command's --help tells what it takes"),
+            CentralError::ServerTooOld { .. } => {
+                Self::configuration(message).with_hint("use a newer PostgreSQL server")
+            }
+            _ => Self::new("central", message)
+                .with_hint("see how it stands with: millpond central status"),
         }
     }
 }

@@ -47,6 +47,8 @@ impl fmt::Display for ErrorView {
     }
 }
 
+const DISK: &str = "check the free disk space and the permissions of the home, and try again";
+
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const REFUSED: u8 = 4;
@@ -114,8 +116,19 @@ impl From<InvalidValue> for Failure {
     fn from(error: InvalidValue) -> Self {
         Self {
             code: USAGE,
-            ..Self::new("invalid", error.to_string())
+            ..Self::new("invalid", error.to_string()).with_hint(hint_of_value(error.what))
         }
+    }
+}
+
+const fn hint_of_value(what: &str) -> &'static str {
+    match what.as_bytes() {
+        b"domain" => "name a tenant as acme or acme.dev; see those here with: millpond tenant list",
+        b"cursor" => "give the `next` of the page before, or leave --after out for the first page",
+        b"time" => "give a span (90m, 12h, 30d, 4w), a date (2026-01-31) or 2026-01-31T09:00:00Z",
+        b"email" => "give an address as ada@acme.dev",
+        b"role" | b"plan" => "give one of these",
+        _ => "correct the value; the command's --help tells what it takes",
     }
 }
 
@@ -142,57 +155,104 @@ impl From<store::Error> for Failure {
         let (code, hint) = match &error {
             Error::NoHome { .. } => (
                 CONFIGURATION,
-                Some("make one with: millpond init --tenant DOMAIN --user EMAIL"),
+                "make one with: millpond init --tenant DOMAIN --user EMAIL",
             ),
             Error::NotOurs { .. } => (
                 REFUSED,
-                Some("work as the user who owns it, or choose another place with --home"),
+                "work as the user who owns it, or choose another place with --home",
             ),
-            Error::File { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
-                (REFUSED, Some("check who owns it and its permissions"))
+            Error::File { source, .. } => match source.kind() {
+                std::io::ErrorKind::PermissionDenied => {
+                    (REFUSED, "check who owns it and its permissions")
+                }
+                std::io::ErrorKind::NotFound => {
+                    (FAILED, "put it back, or restore it from a backup")
+                }
+                _ => (FAILED, DISK),
+            },
+            Error::Io { .. } => (FAILED, DISK),
+            Error::UniqueViolation { table, .. } if table == "users" => (
+                FAILED,
+                "see the users that are there with: millpond user list --tenant DOMAIN",
+            ),
+            Error::UniqueViolation { .. } => {
+                (FAILED, "choose another value, or use what is there already")
             }
+            Error::NotFound {
+                what: "session", ..
+            } => (
+                FAILED,
+                "see the sessions with: millpond session list --tenant DOMAIN",
+            ),
+            Error::ForeignKey { .. } | Error::Check { .. } => (
+                FAILED,
+                "nothing was written: correct what was given and try again",
+            ),
+            Error::OtherProgram { .. } => (
+                FAILED,
+                "another program's file lies in its place: move it away and restore the tenant's own",
+            ),
+            Error::WrongTenant { .. } => (
+                FAILED,
+                "put the tenant's own file back, or restore it from a backup",
+            ),
+            Error::OldSqlite { .. } => (
+                CONFIGURATION,
+                "build millpond with the SQLite that comes with it",
+            ),
+            Error::Migration { .. } => (
+                FAILED,
+                "the file is as it was: check the free disk space, and try again",
+            ),
             Error::NotFound { what: "tenant", .. } => (
                 FAILED,
-                Some("see the tenants of this machine with: millpond tenant list"),
+                "see the tenants of this machine with: millpond tenant list",
             ),
             Error::NotFound { what: "user", .. } => (
                 FAILED,
-                Some("add the user with: millpond user add EMAIL --tenant DOMAIN"),
+                "add the user with: millpond user add EMAIL --tenant DOMAIN",
             ),
             Error::NotFound {
                 what: "default user",
                 ..
-            } => (USAGE, Some("name the user with --user EMAIL")),
+            } => (
+                USAGE,
+                "name the user with --user EMAIL, or choose one: millpond user update EMAIL --default",
+            ),
             Error::Busy { .. } | Error::Pool { .. } | Error::TimedOut { .. } => {
-                (TRY_AGAIN, Some("try again in a moment"))
+                (TRY_AGAIN, "try again in a moment")
             }
             Error::Stale { .. } => (
                 FAILED,
-                Some("someone changed it meanwhile: look at it again, then repeat the change"),
+                "someone changed it meanwhile: look at it again, then repeat the change",
             ),
-            Error::Denied { .. } => (REFUSED, None),
+            Error::Denied { .. } => (
+                REFUSED,
+                "ask someone whose role allows it; see the roles with: millpond user list",
+            ),
             Error::DiskFull { .. } => (
                 FAILED,
-                Some("free some space and try again: nothing was half written"),
+                "free some space and try again: nothing was half written",
             ),
             Error::SchemaNewer { .. } => (
                 CONFIGURATION,
-                Some("update millpond: a newer one wrote this file"),
+                "update millpond: a newer one wrote this file",
             ),
-            Error::Corrupt { .. } => (FAILED, Some("restore the file from a backup")),
+            Error::Corrupt { .. } => (FAILED, "restore the file from a backup"),
             Error::AlreadySynced { .. } => (
                 REFUSED,
-                Some(
-                    "enrol under the id that it has, or make a new tenant and import into that one",
-                ),
+                "enrol under the id that it has, or make a new tenant and import into that one",
             ),
-            Error::Invalid(_) => (USAGE, None),
-            _ => (FAILED, None),
+            Error::Invalid(error) => (USAGE, hint_of_value(error.what)),
+            _ => (
+                FAILED,
+                "try again; if it stays, restore the file from a backup",
+            ),
         };
         Self {
             kind: error.kind(),
             message: chain(&error),
-            hint: hint.map(str::to_owned),
+            hint: Some(hint.to_owned()),
             code,
         }
     }
@@ -233,7 +293,7 @@ impl From<RemoteError> for Failure {
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
-        Self::new("io", error.to_string())
+        Self::new("io", error.to_string()).with_hint(DISK)
     }
 }
 

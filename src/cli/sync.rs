@@ -166,8 +166,10 @@ pub(super) fn push_tenant(
 ) -> Result<(TenantReport, Option<Failure>), Failure> {
     let _lock = store.lock_sync(domain)?;
     let tenant = store.tenant(domain)?;
-    let endpoint = Endpoint::parse(&store.enrolment_secret(domain)?)
-        .map_err(|error| Failure::configuration(error.to_string()))?;
+    let endpoint = Endpoint::parse(&store.enrolment_secret(domain)?).map_err(|error| {
+        Failure::configuration(error.to_string())
+            .with_hint("enrol again: ask for a new document (millpond central enroll)")
+    })?;
     let users: Vec<UserId> = enrolment.users.iter().map(|user| user.id).collect();
     let remote = PostgresRemote::new(endpoint, &enrolment.schema_name);
     let outbox = TenantOutbox::open(tenant.clone(), users)?;

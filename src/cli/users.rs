@@ -30,6 +30,17 @@ pub(super) enum UserCommand {
         #[arg(long)]
         last_name: Option<String>,
     },
+    /// Change a user
+    Update {
+        /// The user's email address
+        email: String,
+        /// The tenant's domain
+        #[arg(long)]
+        tenant: Option<String>,
+        /// Record work for this user unless another is named
+        #[arg(long, required = true)]
+        default: bool,
+    },
     /// List a tenant's users
     List {
         /// The tenant's domain
@@ -75,7 +86,23 @@ pub(super) fn run(command: UserCommand, context: &Context) -> Result<ExitCode, F
                 last_name,
                 role,
             };
-            let user = tenant.write(|w| w.users().insert(&new))?;
+            let user = tenant.write(|w| w.users().add(&new))?;
+            context.output.data(&user, show)?;
+        }
+        UserCommand::Update {
+            email,
+            tenant,
+            default,
+        } => {
+            let email = Email::parse(&email)?;
+            let store = context.store()?;
+            let tenant = context.tenant(&store, tenant.as_deref())?;
+            let user = tenant.write(|w| {
+                if default {
+                    w.users().set_default(&email)?;
+                }
+                w.users().find_by_email(&email)
+            })?;
             context.output.data(&user, show)?;
         }
         UserCommand::List { tenant } => {

@@ -84,7 +84,23 @@ pub(crate) fn open(path: &Path, access: Access, usage: Use) -> Result<Connection
     let connection =
         Connection::open_with_flags(path, FLAGS).map_err(|source| unopened(path, source))?;
     configure(&connection, usage).map_err(|source| unopened(path, source))?;
+    if access == Access::Existing && Header::read(&connection, path)? == Header::BLANK {
+        // What was there is gone: a fresh schema would hide the loss. No tenant is listed before its file is made.
+        return Err(Error::Corrupt {
+            path: path.to_owned(),
+            source: rusqlite::Error::SqliteFailure(
+                ffi::Error::new(ffi::SQLITE_EMPTY),
+                Some("it is empty".to_owned()),
+            ),
+        });
+    }
     Ok(connection)
+}
+
+/// Whether the error is that of an existing file in which nothing is written.
+pub(crate) fn is_blank(error: &Error) -> bool {
+    matches!(error, Error::Corrupt { source, .. }
+        if source.sqlite_error().is_some_and(|failure| failure.extended_code == ffi::SQLITE_EMPTY))
 }
 
 /// Sets what every connection is held to.
@@ -168,6 +184,13 @@ struct Header {
 }
 
 impl Header {
+    /// That of a file in which nothing is written.
+    const BLANK: Self = Self {
+        application_id: 0,
+        version: 0,
+        tables: 0,
+    };
+
     /// In one statement, and so of one moment: another process may be making the file.
     fn read(connection: &Connection, path: &Path) -> Result<Self, Error> {
         connection

@@ -103,6 +103,15 @@ pub enum Error {
         /// What was being done.
         action: &'static str,
     },
+    /// The file system failed under SQLite: which of its many reasons it was, SQLite does not say.
+    #[error("cannot {action}: reading or writing the file failed")]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// What SQLite says.
+        #[source]
+        source: rusqlite::Error,
+    },
     /// The file is damaged or no database.
     #[error("{} is damaged or is not a database", path.display())]
     Corrupt {
@@ -183,7 +192,7 @@ impl Error {
         match self {
             Self::NoHome { .. } => "no_home",
             Self::NotOurs { .. } => "permission",
-            Self::File { .. } => "io",
+            Self::File { .. } | Self::Io { .. } => "io",
             Self::UniqueViolation { .. } => "unique_violation",
             Self::NotFound { .. } => "not_found",
             Self::ForeignKey { .. } => "foreign_key",
@@ -238,6 +247,7 @@ impl Error {
             Self::NotOurs { .. } | Self::WrongTenant { .. } | Self::Denied { .. } => "P1010",
             Self::File { .. }
             | Self::DiskFull { .. }
+            | Self::Io { .. }
             | Self::Corrupt { .. }
             | Self::OtherProgram { .. } => "P1001",
             Self::TimedOut { .. } => "P1008",
@@ -292,7 +302,9 @@ pub(crate) fn query(action: &'static str) -> impl FnOnce(rusqlite::Error) -> Err
                 Error::Busy { action }
             }
             code if code & 0xff == ffi::SQLITE_INTERRUPT => Error::TimedOut { action },
+            // Sure only here: the IOERR codes tell which call failed, not that space was what it lacked.
             code if code & 0xff == ffi::SQLITE_FULL => Error::DiskFull { action },
+            code if code & 0xff == ffi::SQLITE_IOERR => Error::Io { action, source },
             _ => Error::Query { action, source },
         }
     }

@@ -70,6 +70,11 @@ impl Home {
         self.root.join("spool")
     }
 
+    /// Whether a tenant was ever made here.
+    pub(crate) fn has_tenants(&self) -> bool {
+        self.root.join("tenants").exists()
+    }
+
     pub(crate) fn lock_file(&self) -> PathBuf {
         self.root.join("registry.lock")
     }

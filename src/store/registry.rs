@@ -39,12 +39,24 @@ impl Registry {
     /// Opens the registry and brings its schema up to date.
     pub(crate) fn open(home: &Home, access: Access) -> Result<Self, Error> {
         let path = home.registry_file();
-        if access == Access::Existing && !path.exists() {
-            return Err(Error::NoHome {
-                path: home.root().to_owned(),
-            });
+        let no_home = || Error::NoHome {
+            path: home.root().to_owned(),
+        };
+        let has_tenants = home.has_tenants();
+        if access == Access::Existing && !has_tenants && !path.exists() {
+            return Err(no_home());
         }
-        let mut connection = connection::open(&path, access, Use::Ordinary)?;
+        // Where there are tenants, the registry was whole once: a fresh one would forget them.
+        let access = if has_tenants {
+            Access::Existing
+        } else {
+            access
+        };
+        let mut connection = match connection::open(&path, access, Use::Ordinary) {
+            // Its maker was killed, or is at work: there is no home until `init` has finished it.
+            Err(error) if connection::is_blank(&error) && !has_tenants => return Err(no_home()),
+            other => other?,
+        };
         migrate::up_to_date(
             &mut connection,
             &path,

@@ -268,3 +268,48 @@ fn four_processes_that_start_at_once_make_one_home() {
         assert_eq!(store.tenants().unwrap().len(), 1);
     }
 }
+
+/// Cuts a file to nothing, log and all, as a file system that lost its data does.
+fn empty(path: &std::path::Path) {
+    for suffix in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{suffix}", path.display()));
+    }
+    std::fs::write(path, "").unwrap();
+}
+
+#[test]
+fn a_file_that_lost_its_content_is_damaged_and_not_a_fresh_one() {
+    let fixture = Fixture::new();
+    let path = fixture.tenant("acme").path().to_owned();
+    let home = fixture.store.home().clone();
+    drop(fixture.store);
+    empty(&path);
+    let store = Store::open(home.clone()).unwrap();
+    let refused = store.tenant(&Domain::parse("acme").unwrap()).unwrap_err();
+    assert!(matches!(refused, Error::Corrupt { .. }), "{refused:?}");
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), 0);
+    drop(store);
+
+    // A registry that is empty while there are tenants would forget them all, whoever opens it.
+    empty(&home.registry_file());
+    for refused in [Store::open(home.clone()), Store::init(home.clone())] {
+        let refused = refused.unwrap_err();
+        assert!(matches!(refused, Error::Corrupt { .. }), "{refused:?}");
+    }
+    std::fs::remove_file(home.registry_file()).unwrap();
+    assert!(Store::init(home.clone()).is_err());
+    assert!(!home.registry_file().exists());
+}
+
+#[test]
+fn a_home_whose_maker_was_killed_is_none_until_init_finishes_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::at(folder.path().join("home"));
+    drop(Store::init(home.clone()).unwrap());
+    empty(&home.registry_file());
+    let refused = Store::open(home.clone()).unwrap_err();
+    assert!(matches!(refused, Error::NoHome { .. }), "{refused:?}");
+    assert_eq!(std::fs::metadata(home.registry_file()).unwrap().len(), 0);
+    drop(Store::init(home.clone()).unwrap());
+    assert!(Store::open(home).unwrap().tenants().unwrap().is_empty());
+}

@@ -537,3 +537,19 @@ fn an_interrupted_query_timed_out() {
         .unwrap_err();
     assert_eq!((stopped.kind(), stopped.code()), ("timed_out", "P1008"));
 }
+
+#[test]
+fn a_disk_that_is_surely_full_is_told_apart_from_one_that_fails() {
+    let kind = |code| {
+        let failure = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+        query("write")(failure).kind()
+    };
+    assert_eq!(kind(ffi::SQLITE_FULL), "disk_full");
+    for code in [
+        ffi::SQLITE_IOERR_SHMSIZE,
+        ffi::SQLITE_IOERR_WRITE,
+        ffi::SQLITE_IOERR,
+    ] {
+        assert_eq!(kind(code), "io", "{code}");
+    }
+}

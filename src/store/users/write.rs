@@ -41,6 +41,24 @@ impl UsersMut<'_> {
         self.find_by_email(&new.email)
     }
 
+    /// Adds a user, and keeps settled whose work is recorded: the first user is chosen; where the only one was the
+    /// default without being chosen, it is chosen before there are two.
+    ///
+    /// # Errors
+    /// Those of [`UsersMut::insert`].
+    pub fn add(&self, new: &NewUser) -> Result<User, Error> {
+        let before = self.list()?;
+        let added = self.insert(new)?;
+        if self.writer.meta(DEFAULT_USER)?.is_none() {
+            match before.as_slice() {
+                [] => self.set_default(&added.email)?,
+                [only] => self.set_default(&only.email)?,
+                _ => {}
+            }
+        }
+        Ok(added)
+    }
+
     /// Sets the time zone that the user's days are cut in.
     ///
     /// # Errors

@@ -2,8 +2,9 @@
 //!
 //! Purpose: what happens between the moved stream and the commit. Depends on [`super::connect`], `encode` and
 //! `statements`. Invariants: tables go in [`Table::ALL`]'s order, so that parents come first; a row is refused only
-//! after it failed by itself; a row that was not applied is looked up by its key; finding k bad rows among n takes at
-//! most about 2·k·log2(n) attempts, and k is bounded by a fifth of n.
+//! after it failed by itself, or with the session that it hangs on; a row that was not applied is looked up by its key;
+//! finding k bad rows among n takes at most about 2·k·log2(n) attempts, and k is bounded by a fifth of n, where n leaves
+//! out the calls that were refused with their session: they are tried by nobody and blamed for nothing.
 
 use std::collections::{HashMap, HashSet};
 
@@ -34,7 +35,9 @@ pub(crate) struct Tally<'a> {
     rows: usize,
     /// Rows refused with a code that says nothing about rows.
     unclear: usize,
-    rejected: HashSet<Uuid>,
+    refused_sessions: HashSet<Uuid>,
+    /// Calls refused with their session.
+    orphans: usize,
 }
 
 impl<'a> Tally<'a> {
@@ -48,7 +51,8 @@ impl<'a> Tally<'a> {
             receipt: Receipt::default(),
             rows: batch.changes.len(),
             unclear: 0,
-            rejected: HashSet::new(),
+            refused_sessions: HashSet::new(),
+            orphans: 0,
         };
         for change in &batch.changes {
             if let Some(flaw) = flaw(change) {
@@ -61,6 +65,7 @@ impl<'a> Tally<'a> {
                 rows.push(change);
             }
         }
+        tally.refuse_orphans();
         for (table, rows) in &mut tally.sendable {
             if *table == Table::DashboardConfigs {
                 // One statement writes them in order, and a user has one default: give up before taking.
@@ -71,7 +76,9 @@ impl<'a> Tally<'a> {
     }
 
     fn reject(&mut self, change: &Change, sqlstate: String, message: &str) {
-        self.rejected.insert(change.id);
+        if change.table == Table::MetricsSessions {
+            self.refused_sessions.insert(change.id);
+        }
         let message = message.chars().take(REASON_MAX).collect();
         let (table, id, rev) = (change.table, change.id, change.rev);
         self.receipt.rejects.push(Reject {
@@ -90,32 +97,55 @@ impl<'a> Tally<'a> {
         }
         let sqlstate = error.sqlstate.unwrap_or_default();
         let message = if sqlstate == "23503" {
-            self.missing_parent(change)
+            missing_parent(change.table).to_owned()
         } else {
             error.message
         };
         self.reject(change, sqlstate, &message);
+        if change.table == Table::MetricsSessions {
+            self.refuse_orphans();
+        }
     }
 
-    fn missing_parent(&self, change: &Change) -> String {
-        if change.table != Table::ToolMetrics {
-            return "its user is not on the server".to_owned();
+    /// Refuses the calls of refused sessions without trying them: they wait for their session, whatever they hold.
+    fn refuse_orphans(&mut self) {
+        if self.refused_sessions.is_empty() {
+            return;
         }
-        let refused = session_of(change).is_some_and(|session| self.rejected.contains(&session));
-        let message = if refused {
-            "its session was refused in the same batch"
-        } else {
-            "its session is not on the server, or is another user's"
-        };
-        message.to_owned()
+        let calls = self.take(Table::ToolMetrics);
+        let (orphans, rest): (Vec<&Change>, Vec<&Change>) = calls.into_iter().partition(|call| {
+            session_of(call).is_some_and(|session| self.refused_sessions.contains(&session))
+        });
+        self.orphans += orphans.len();
+        for orphan in orphans {
+            let message = "its session was refused in the same batch";
+            self.reject(orphan, "23503".to_owned(), message);
+        }
+        if let Some((_, calls)) = self.sendable_of(Table::ToolMetrics) {
+            *calls = rest;
+        }
+    }
+
+    fn sendable_of(&mut self, table: Table) -> Option<&mut (Table, Vec<&'a Change>)> {
+        self.sendable.iter_mut().find(|(of, _)| *of == table)
+    }
+
+    /// The rows of a table, which are not to be sent again.
+    fn take(&mut self, table: Table) -> Vec<&'a Change> {
+        self.sendable_of(table)
+            .map(|(_, rows)| std::mem::take(rows))
+            .unwrap_or_default()
     }
 
     /// Whether so much was refused that the rows are not to blame.
     fn check(&self) -> Result<(), RemoteError> {
-        let rejects = self.receipt.rejects.len();
-        let many = self.rows >= SYSTEMIC_FROM && rejects * SYSTEMIC_SHARE > self.rows;
+        let (rows, rejects) = (
+            self.rows - self.orphans,
+            self.receipt.rejects.len() - self.orphans,
+        );
+        let many = rows >= SYSTEMIC_FROM && rejects * SYSTEMIC_SHARE > rows;
         // A code that says nothing about rows, and not one row without it.
-        let all_unclear = self.rows > 1 && self.unclear == self.rows;
+        let all_unclear = rows > 1 && self.unclear == rows;
         if !many && !all_unclear {
             return Ok(());
         }
@@ -125,10 +155,7 @@ impl<'a> Tally<'a> {
             .first()
             .map(|reject| (reject.sqlstate.clone(), reject.message.as_str()))
             .unwrap_or_default();
-        let message = format!(
-            "{rejects} of {} rows were refused, the first because {first}",
-            self.rows
-        );
+        let message = format!("{rejects} of {rows} rows were refused, the first because {first}");
         Err(RemoteError {
             sqlstate: Some(sqlstate),
             ..RemoteError::new(ACTION, Fault::Systemic, message)
@@ -165,21 +192,21 @@ impl Applier<'_> {
     /// Applies all rows, one statement a table. Any error leaves the transaction to be rolled back.
     pub(crate) async fn apply_whole(&self, tally: &mut Tally<'_>) -> Result<(), RemoteError> {
         tally.check()?;
-        let sendable = std::mem::take(&mut tally.sendable);
-        for (table, rows) in &sendable {
-            self.upsert(*table, rows, &mut tally.receipt).await?;
+        for table in Table::ALL {
+            let rows = tally.take(table);
+            self.upsert(table, &rows, &mut tally.receipt).await?;
         }
         Ok(())
     }
 
     /// Applies all rows that can be applied, halving what fails until single rows fail.
     pub(crate) async fn apply_bisecting(&self, tally: &mut Tally<'_>) -> Result<(), RemoteError> {
-        let sendable = std::mem::take(&mut tally.sendable);
-        for (table, rows) in &sendable {
-            let mut waiting: Vec<&[&Change]> = vec![rows];
+        for table in Table::ALL {
+            let rows = tally.take(table);
+            let mut waiting: Vec<&[&Change]> = vec![&rows];
             while let Some(part) = waiting.pop() {
                 self.connection.batch(ACTION, "SAVEPOINT part").await?;
-                let error = match self.upsert(*table, part, &mut tally.receipt).await {
+                let error = match self.upsert(table, part, &mut tally.receipt).await {
                     Ok(()) => {
                         self.connection
                             .batch(ACTION, "RELEASE SAVEPOINT part")
@@ -364,6 +391,13 @@ fn unaccounted() -> RemoteError {
         Fault::Systemic,
         "the server did not account for every row",
     )
+}
+
+const fn missing_parent(table: Table) -> &'static str {
+    match table {
+        Table::ToolMetrics => "its session is not on the server, or is another user's",
+        _ => "its user is not on the server",
+    }
 }
 
 fn value_of<'a>(change: &'a Change, column: &str) -> Option<&'a Value> {

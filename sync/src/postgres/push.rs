@@ -3,7 +3,8 @@
 //! Purpose: [`Remote`] for PostgreSQL. Depends on [`super::connect`], `encode`, `statements` and `bisect`. Invariants:
 //! the stream's row is moved first and by compare-and-set, so that a batch is applied at most once; every row of
 //! the batch ends as applied, same, newer, conflict or reject, told by its own key and never by a count; more than a
-//! fifth refused of 50 rows or more is nobody's row's fault, and nothing is kept; statements are unnamed and
+//! fifth refused of 50 rows or more is nobody's row's fault, and nothing is kept (a call that is refused with its
+//! session counts on neither side); statements are unnamed and
 //! settings `LOCAL`, so that a transaction-pooling PgBouncer may stand between; a connection that failed or timed
 //! out is dropped, and the next offer makes another.
 

@@ -107,7 +107,8 @@ impl Store {
         };
         self.pools.forget(entry.tenant.id);
         let path = self.home.tenant_file(entry.directory);
-        let mut connection = tenant::open_unchecked(&path, Use::Ordinary)?;
+        let mut connection =
+            tenant::open_any_of(&path, &[entry.tenant.id, rekeying.new_id], Use::Ordinary)?;
         rekey_file(&mut connection, &rekeying)?;
         drop(connection);
         let mut registry = self.registry.connection();

@@ -184,3 +184,21 @@ fn an_id_that_another_tenant_of_this_machine_has_is_refused() {
         tenant.tenant().id
     );
 }
+
+#[test]
+fn a_file_of_another_tenant_is_not_re_keyed() {
+    let (fixture, tenant) = fixture();
+    let umbra = fixture.tenant("umbra");
+    record_intent(&fixture.store, tenant.tenant().id, &enrolment());
+    let (own, other) = (tenant.path().to_owned(), umbra.path().to_owned());
+    let home = fixture.store.home().clone();
+    drop((tenant, umbra));
+    drop(fixture.store);
+    for end in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{end}", own.display()));
+    }
+    std::fs::copy(other, own).unwrap();
+    let store = Store::open(home).unwrap();
+    let refused = store.tenant(&acme()).unwrap_err();
+    assert!(matches!(refused, Error::WrongTenant { .. }), "{refused}");
+}

@@ -114,6 +114,14 @@ pub enum Error {
         /// The tenant.
         domain: String,
     },
+    /// Two of the tenant's users are one person in the central database, and the same work lies under both.
+    #[error(
+        "two users of tenant {domain} are one person in the central database, and both recorded the same work"
+    )]
+    RecordedTwice {
+        /// The tenant.
+        domain: String,
+    },
     /// This SQLite is too old.
     #[error("SQLite {found} has a bug that can corrupt a write-ahead log; 3.51.3 is needed")]
     OldSqlite {
@@ -169,6 +177,7 @@ impl Error {
             Self::OtherProgram { .. } => "other_program",
             Self::WrongTenant { .. } => "wrong_tenant",
             Self::AlreadySynced { .. } => "already_synced",
+            Self::RecordedTwice { .. } => "recorded_twice",
             Self::OldSqlite { .. } => "old_sqlite",
             Self::Invalid(_) => "invalid",
             Self::Migration { .. } => "migration",

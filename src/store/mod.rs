@@ -148,17 +148,14 @@ impl Store {
         made
     }
 
-    /// Opens a tenant by its domain, finishing a re-keying that was cut short.
+    /// Opens a tenant by its domain, finishing a re-keying that was cut short. One that can never be finished is given
+    /// up: the tenant stays as it was, and enrolling again tells why.
     ///
     /// # Errors
     /// [`Error::NotFound`] where there is no such tenant; [`Error::WrongTenant`] where the file says that it belongs
     /// to another one; [`Error::SchemaNewer`] and what the file system says.
     pub fn tenant(&self, domain: &Domain) -> Result<TenantStore, Error> {
-        let mut entry = self.registry.find(domain)?;
-        if self.registry.rekeying(entry.tenant.id)?.is_some() {
-            self.finish_rekeying(&entry)?;
-            entry = self.registry.find(domain)?;
-        }
+        let entry = self.settled(domain)?;
         let path = self.home.tenant_file(entry.directory);
         let pool = self.pools.open(entry.tenant.id, &path)?;
         Ok(TenantStore::new(
@@ -175,10 +172,7 @@ impl Store {
     /// # Errors
     /// Those of [`Store::tenant`].
     pub fn tenant_for_hook(&self, domain: &Domain) -> Result<TenantStore, Error> {
-        let entry = self.registry.find(domain)?;
-        if self.registry.rekeying(entry.tenant.id)?.is_some() {
-            return self.tenant(domain);
-        }
+        let entry = self.settled(domain)?;
         let path = self.home.tenant_file(entry.directory);
         let connection = tenant::open_checked(&path, entry.tenant.id, connection::Use::Hook)?;
         Ok(TenantStore::single(

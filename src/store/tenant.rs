@@ -230,7 +230,22 @@ impl<'c> Deref for Writer<'c> {
     }
 }
 
-impl Writer<'_> {
+impl<'c> Writer<'c> {
+    /// The writer of a transaction that its caller began as IMMEDIATE and ends.
+    pub(super) fn within(
+        transaction: &'c Transaction<'_>,
+        tenant: TenantId,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            reader: Reader {
+                connection: transaction,
+                tenant,
+                now,
+            },
+        }
+    }
+
     pub(super) fn set_meta(&self, key: &str, value: &str) -> Result<(), Error> {
         set_meta(self.connection(), key, value)
     }

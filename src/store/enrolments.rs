@@ -88,12 +88,13 @@ impl Store {
     /// one person: the work of both is kept under the enrolled id.
     ///
     /// # Errors
-    /// [`Error::AlreadySynced`] where it has synchronised under
+    /// [`Error::Busy`] while the tenant is synchronised; [`Error::AlreadySynced`] where it has synchronised under
     /// other ids; [`Error::UniqueViolation`] where another tenant of this machine has the id or the schema name;
     /// [`Error::RecordedTwice`] where two users who are one person recorded the same work; [`Error::Invalid`] where an
     /// address is none or a user is named twice. Nothing is changed then.
     pub fn enrol(&self, domain: &Domain, enrolment: &Enrolment, secret: &str) -> Result<(), Error> {
         let users = distinct(&enrolment.users)?;
+        let _lock = self.lock_against_sync(domain, "enrol the tenant")?;
         self.rekey(domain, enrolment, &users)?;
         let entry = self.registry.find(domain)?;
         self.tenant(domain)?.write(|w| take_in(w, &users))?;

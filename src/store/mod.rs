@@ -213,10 +213,12 @@ impl Store {
     /// # Errors
     /// [`Error::Busy`] where another process holds it.
     pub fn lock_sync(&self, domain: &Domain) -> Result<FileLock, Error> {
+        self.lock_against_sync(domain, "synchronise the tenant")
+    }
+
+    /// Takes the same lock for what must not happen under a running synchronisation.
+    fn lock_against_sync(&self, domain: &Domain, action: &'static str) -> Result<FileLock, Error> {
         let directory = self.registry.find(domain)?.directory;
-        FileLock::try_take(
-            &self.home.tenant_lock(directory, "sync"),
-            "synchronise the tenant",
-        )
+        FileLock::try_take(&self.home.tenant_lock(directory, "sync"), action)
     }
 }

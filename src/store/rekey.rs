@@ -145,7 +145,8 @@ fn follow(
 }
 
 impl Store {
-    /// Gives a tenant the ids of an enrolment; does nothing where it has them.
+    /// Gives a tenant the ids of an enrolment; does nothing where it has them. The caller holds the lock of
+    /// synchronisation.
     pub(super) fn rekey(
         &self,
         domain: &Domain,

@@ -337,3 +337,20 @@ fn a_file_of_another_tenant_is_not_re_keyed() {
     let refused = store.tenant(&acme()).unwrap_err();
     assert!(matches!(refused, Error::WrongTenant { .. }), "{refused}");
 }
+
+#[test]
+fn an_enrolment_never_re_keys_under_a_running_sync() {
+    let (fixture, tenant) = fixture();
+    let own = tenant.tenant().id;
+    let running = fixture.store.lock_sync(&acme()).unwrap();
+    let refused = fixture
+        .store
+        .enrol(&acme(), &enrolment(), "secret")
+        .unwrap_err();
+    assert!(matches!(refused, Error::Busy { .. }), "{refused}");
+    assert_eq!(fixture.store.find_tenant(&acme()).unwrap().id, own);
+    drop(running);
+    let joined = enrolment();
+    fixture.store.enrol(&acme(), &joined, "secret").unwrap();
+    assert_rekeyed(&fixture.store, &joined);
+}

@@ -1,7 +1,8 @@
 //! Enrolments: which central database a tenant synchronises with, as whom, and for which users.
 //!
 //! Invariants: the secret lies in a 0600 file of its own, never in the registry; a tenant that has synchronised
-//! under one id is never given another; an enrolment that cannot be applied changes nothing.
+//! under one id is never given another; an enrolment that cannot be applied changes nothing; whose work is recorded by
+//! default does not change.
 
 use rusqlite::{OptionalExtension as _, params};
 use serde::{Deserialize, Serialize};
@@ -145,9 +146,14 @@ fn distinct(users: &[EnrolledUser]) -> Result<Vec<EnrolledUser>, Error> {
     Ok(known)
 }
 
-/// Gives the enrolled users the addresses of the enrolment and adds those that the file does not have yet. The
-/// first becomes the default where there is none.
+/// Gives the enrolled users the addresses of the enrolment and adds those that the file does not have yet. Whoever was
+/// the default user stays it, also where that was only by being alone; the first becomes it where there was none.
 pub(super) fn take_in(w: &Writer<'_>, users: &[EnrolledUser]) -> Result<(), Error> {
+    let default = match w.users().default() {
+        Ok(user) => Some(user.id),
+        Err(Error::NotFound { .. }) => users.first().map(|user| user.id),
+        Err(other) => return Err(other),
+    };
     let addresses: Vec<(UserId, &str)> = users
         .iter()
         .map(|user| (user.id, user.email.as_str()))
@@ -176,12 +182,7 @@ pub(super) fn take_in(w: &Writer<'_>, users: &[EnrolledUser]) -> Result<(), Erro
             Err(other) => return Err(other),
         }
     }
-    match (w.users().default(), users.first()) {
-        (Err(Error::NotFound { .. }), Some(first)) => {
-            w.users().set_default(&Email::parse(&first.email)?)
-        }
-        (other, _) => other.map(drop),
-    }
+    default.map_or(Ok(()), |id| w.users().set_default_id(id))
 }
 
 pub(super) fn users_to_json(users: &[EnrolledUser]) -> Result<String, Error> {

@@ -227,7 +227,11 @@ impl UsersMut<'_> {
     /// # Errors
     /// [`Error::NotFound`] where there is no such user.
     pub fn set_default(&self, email: &Email) -> Result<(), Error> {
-        let id = self.find_by_email(email)?.id;
+        self.set_default_id(self.find_by_email(email)?.id)
+    }
+
+    /// Chooses a user who is known to be there.
+    pub(super) fn set_default_id(&self, id: UserId) -> Result<(), Error> {
         self.writer.set_meta(DEFAULT_USER, &id.to_string())
     }
 }

@@ -354,3 +354,14 @@ fn an_enrolment_never_re_keys_under_a_running_sync() {
     fixture.store.enrol(&acme(), &joined, "secret").unwrap();
     assert_rekeyed(&fixture.store, &joined);
 }
+
+#[test]
+fn an_enrolment_for_two_does_not_change_whose_work_is_recorded() {
+    let fixture = Fixture::new();
+    let tenant = fixture.tenant("acme");
+    let ada = user(&tenant, "ada@acme.dev");
+    let bob = UserId::from_uuid(Uuid::new_v4());
+    let joined = for_users(&tenant, &[(bob, "bob@acme.dev"), (ada.id, "ada@acme.dev")]);
+    fixture.store.enrol(&acme(), &joined, "secret").unwrap();
+    assert_eq!(tenant.read(|r| r.users().default()).unwrap(), ada);
+}

@@ -264,6 +264,33 @@ fn two_users_who_are_one_person_centrally_become_one_and_lose_nothing() {
     assert_eq!(tenant.read(|r| r.outbox().status()).unwrap().pending, 4);
 }
 
+#[test]
+fn an_address_that_changed_before_joining_does_not_make_a_second_person() {
+    let fixture = Fixture::new();
+    let tenant = fixture.tenant("acme");
+    let joined = enrolment();
+    // The central id is the one that her old address derives under the central tenant's id.
+    let id = UserId::derive(joined.tenant_id, &Email::parse("ada@old.dev").unwrap());
+    for email in ["ada@old.dev", "ada@acme.dev"] {
+        let who = user(&tenant, email).id;
+        tenant
+            .write(|w| w.sessions().record(&session(who, email, 0)))
+            .unwrap();
+    }
+    let joined = Enrolment {
+        users: for_users(&tenant, &[(id, "ada@acme.dev")]).users,
+        ..joined
+    };
+    fixture.store.enrol(&acme(), &joined, "secret").unwrap();
+    let tenant = fixture.store.tenant(&acme()).unwrap();
+    assert_eq!(users(&tenant), [(id, "ada@acme.dev".into())]);
+    for name in ["ada@old.dev", "ada@acme.dev"] {
+        let work = session(id, name, 0);
+        let found = tenant.read(|r| r.sessions().find(work.id)).unwrap();
+        assert_eq!(found, Some(work));
+    }
+}
+
 /// Two users of one person who both recorded the same session: merging them would lose one of the two.
 fn recorded_twice() -> (Fixture, TenantStore, Enrolment) {
     let fixture = Fixture::new();

@@ -128,7 +128,7 @@ pub(crate) fn configure(connection: &Connection, usage: Use) -> rusqlite::Result
 }
 
 /// Tells a damaged file from a missing or forbidden one.
-fn unopened(path: &Path, source: rusqlite::Error) -> Error {
+pub(super) fn unopened(path: &Path, source: rusqlite::Error) -> Error {
     let code = source
         .sqlite_error()
         .map_or(0, |failure| failure.extended_code & 0xff);

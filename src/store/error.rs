@@ -149,6 +149,14 @@ pub enum Error {
         /// The tenant.
         domain: String,
     },
+    /// Two of the tenant's users are one person in the central database, and the same work lies under both.
+    #[error(
+        "two users of tenant {domain} are one person in the central database, and both recorded the same work"
+    )]
+    RecordedTwice {
+        /// The tenant.
+        domain: String,
+    },
     /// This SQLite is too old.
     #[error("SQLite {found} has a bug that can corrupt a write-ahead log; 3.51.3 is needed")]
     OldSqlite {
@@ -207,6 +215,7 @@ impl Error {
             Self::OtherProgram { .. } => "other_program",
             Self::WrongTenant { .. } => "wrong_tenant",
             Self::AlreadySynced { .. } => "already_synced",
+            Self::RecordedTwice { .. } => "recorded_twice",
             Self::OldSqlite { .. } => "old_sqlite",
             Self::Invalid(_) => "invalid",
             Self::Migration { .. } => "migration",
@@ -251,7 +260,7 @@ impl Error {
             | Self::Corrupt { .. }
             | Self::OtherProgram { .. } => "P1001",
             Self::TimedOut { .. } => "P1008",
-            Self::UniqueViolation { .. } => "P2002",
+            Self::UniqueViolation { .. } | Self::RecordedTwice { .. } => "P2002",
             Self::ForeignKey { .. } => "P2003",
             Self::Check { .. } => "P2004",
             Self::Invalid(_) => "P2007",

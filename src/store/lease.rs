@@ -50,11 +50,8 @@ impl Connections {
         match self {
             Self::Pool(pool) => {
                 let lease = pool.connections.get_timeout(timeouts.wait);
-                limited(
-                    &*lease.map_err(|source| Error::Pool { source })?,
-                    timeouts,
-                    work,
-                )
+                let mut opened = lease.map_err(|source| Error::Pool { source })?;
+                limited(opened.ready()?, timeouts, work)
             }
             Self::Single(connection) => limited(
                 &connection.lock().unwrap_or_else(PoisonError::into_inner),

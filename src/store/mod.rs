@@ -164,17 +164,14 @@ impl Store {
         made
     }
 
-    /// Opens a tenant by its domain, finishing a re-keying that was cut short.
+    /// Opens a tenant by its domain, finishing a re-keying that was cut short. One that can never be finished is given
+    /// up: the tenant stays as it was, and enrolling again tells why.
     ///
     /// # Errors
     /// [`Error::NotFound`] where there is no such tenant; [`Error::WrongTenant`] where the file says that it belongs
     /// to another one; [`Error::SchemaNewer`] and what the file system says.
     pub fn tenant(&self, domain: &Domain) -> Result<TenantStore, Error> {
-        let mut entry = self.registry.find(domain)?;
-        if self.registry.rekeying(entry.tenant.id)?.is_some() {
-            self.finish_rekeying(&entry)?;
-            entry = self.registry.find(domain)?;
-        }
+        let entry = self.settled(domain)?;
         let path = self.home.tenant_file(entry.directory);
         let pool = self.pools.open(entry.tenant.id, &path)?;
         Ok(TenantStore::new(
@@ -192,10 +189,7 @@ impl Store {
     /// # Errors
     /// Those of [`Store::tenant`].
     pub fn tenant_for_hook(&self, domain: &Domain) -> Result<TenantStore, Error> {
-        let entry = self.registry.find(domain)?;
-        if self.registry.rekeying(entry.tenant.id)?.is_some() {
-            return self.tenant(domain);
-        }
+        let entry = self.settled(domain)?;
         let path = self.home.tenant_file(entry.directory);
         let connection = tenant::open_checked(&path, entry.tenant.id, connection::Use::Hook)?;
         Ok(TenantStore::single(
@@ -236,10 +230,12 @@ impl Store {
     /// # Errors
     /// [`Error::Busy`] where another process holds it.
     pub fn lock_sync(&self, domain: &Domain) -> Result<FileLock, Error> {
+        self.lock_against_sync(domain, "synchronise the tenant")
+    }
+
+    /// Takes the same lock for what must not happen under a running synchronisation.
+    fn lock_against_sync(&self, domain: &Domain, action: &'static str) -> Result<FileLock, Error> {
         let directory = self.registry.find(domain)?.directory;
-        FileLock::try_take(
-            &self.home.tenant_lock(directory, "sync"),
-            "synchronise the tenant",
-        )
+        FileLock::try_take(&self.home.tenant_lock(directory, "sync"), action)
     }
 }

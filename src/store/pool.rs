@@ -1,13 +1,16 @@
 //! Connections to tenants' files, kept only while they are used.
 //!
-//! Invariants: one scheduler thread for all pools; no connection is opened ahead of need, and an idle one is closed
-//! after 30 s; pools of the 16 tenants used last are kept, so that a thousand tenants at rest cost none.
+//! Invariants: every connection is checked when it is opened, header and tenant, so that a file that was replaced under
+//! a running process is refused and not read; one scheduler thread for all pools; no connection is opened ahead of
+//! need, and an idle one is closed after 30 s; pools of the 16 tenants used last are kept, so that a thousand tenants at
+//! rest cost none.
 
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use r2d2::ManageConnection;
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::Connection;
 use scheduled_thread_pool::ScheduledThreadPool;
@@ -22,7 +25,7 @@ use crate::domain::ids::TenantId;
 #[derive(Debug)]
 pub(super) struct TenantPool {
     /// The connections.
-    pub(super) connections: r2d2::Pool<SqliteConnectionManager>,
+    pub(super) connections: r2d2::Pool<Opening>,
     /// Whose turn it is to write.
     pub(super) writers: WriteQueue,
 }
@@ -31,6 +34,78 @@ pub(super) struct TenantPool {
 const OPEN_TENANTS: usize = 16;
 /// One writer and a few readers: SQLite takes one writer at a time.
 const CONNECTIONS_PER_TENANT: u32 = 8;
+
+/// Opens one tenant's connections.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    id: TenantId,
+    path: PathBuf,
+    manager: SqliteConnectionManager,
+}
+
+/// What opening came to. r2d2 repeats an opening that failed until its time is up, and then tells no cause: a failure
+/// is handed out in a connection's place instead, so that whoever asked learns it at once.
+#[derive(Debug)]
+pub(crate) enum Opened {
+    /// A connection to the tenant's own file.
+    Ready(Connection),
+    /// Why there is none; taken by whoever asked.
+    Failed(Option<Error>),
+}
+
+impl Opened {
+    /// The connection.
+    pub(crate) fn ready(&mut self) -> Result<&mut Connection, Error> {
+        match self {
+            Self::Ready(connection) => Ok(connection),
+            // Told already: the pool drops what failed when it is given back.
+            Self::Failed(error) => Err(error.take().unwrap_or(Error::Busy {
+                action: "open the tenant's file",
+            })),
+        }
+    }
+}
+
+impl Opening {
+    fn new(id: TenantId, path: &Path) -> Self {
+        let manager = SqliteConnectionManager::file(path)
+            .with_flags(connection::FLAGS)
+            .with_init(|opened: &mut Connection| connection::configure(opened, Use::Ordinary));
+        Self {
+            id,
+            path: path.to_owned(),
+            manager,
+        }
+    }
+
+    fn open(&self) -> Result<Connection, Error> {
+        let connection = self
+            .manager
+            .connect()
+            .map_err(|source| connection::unopened(&self.path, source))?;
+        tenant::checked(connection, &self.path, &[self.id])
+    }
+}
+
+impl ManageConnection for Opening {
+    type Connection = Opened;
+    type Error = Error;
+
+    fn connect(&self) -> Result<Opened, Error> {
+        Ok(match self.open() {
+            Ok(connection) => Opened::Ready(connection),
+            Err(error) => Opened::Failed(Some(error)),
+        })
+    }
+
+    fn is_valid(&self, opened: &mut Opened) -> Result<(), Error> {
+        opened.ready().map(drop)
+    }
+
+    fn has_broken(&self, opened: &mut Opened) -> bool {
+        matches!(opened, Opened::Failed(_))
+    }
+}
 
 /// The pools of the tenants that were used last, the latest at the back.
 #[derive(Default)]
@@ -52,11 +127,6 @@ impl Pools {
             return Ok(pool);
         }
         drop(tenant::open_checked(path, id, Use::Ordinary)?);
-        let manager = SqliteConnectionManager::file(path)
-            .with_flags(connection::FLAGS)
-            .with_init(|connection: &mut Connection| {
-                connection::configure(connection, Use::Ordinary)
-            });
         let scheduler = self
             .scheduler
             .get_or_init(|| Arc::new(ScheduledThreadPool::new(1)));
@@ -67,7 +137,7 @@ impl Pools {
             .connection_timeout(Duration::from_secs(5))
             .test_on_check_out(false)
             .thread_pool(Arc::clone(scheduler))
-            .build(manager)
+            .build(Opening::new(id, path))
             .map_err(|source| Error::Pool { source })?;
         let pool = Arc::new(TenantPool {
             connections: pool,

@@ -87,15 +87,7 @@ impl Registry {
     }
 
     pub(crate) fn find(&self, domain: &Domain) -> Result<Entry, Error> {
-        self.connection()
-            .query_row(
-                &format!("SELECT {COLUMNS} FROM tenants WHERE domain = ?1"),
-                [domain.as_str()],
-                from_row,
-            )
-            .optional()
-            .map_err(error::query("find a tenant"))?
-            .ok_or_else(|| Error::not_found("tenant", domain))
+        find_in(&self.connection(), domain)
     }
 
     pub(crate) fn find_by_id(&self, id: TenantId) -> Result<Entry, Error> {
@@ -110,13 +102,17 @@ impl Registry {
             .ok_or_else(|| Error::not_found("tenant", &id))
     }
 
+    /// Adds a tenant's entry: all of it, or on an error nothing.
     pub(crate) fn insert(
         &self,
         new: &NewTenant,
         directory: Uuid,
         now: Timestamp,
     ) -> Result<Tenant, Error> {
-        self.connection()
+        const ACTION: &str = "add a tenant";
+        let mut connection = self.connection();
+        let transaction = connection.transaction().map_err(error::query(ACTION))?;
+        transaction
             .execute(
                 "INSERT INTO tenants (id, name, domain, schema_name, subscription_plan, admin_email,
                                       directory, created_at, updated_at)
@@ -132,8 +128,11 @@ impl Registry {
                     now.as_micros(),
                 ],
             )
-            .map_err(error::query("add a tenant"))?;
-        Ok(self.find(&new.domain)?.tenant)
+            .map_err(error::query(ACTION))?;
+        // Read before the commit: after it nothing may fail, since the caller removes what has no entry.
+        let entry = find_in(&transaction, &new.domain)?;
+        transaction.commit().map_err(error::query(ACTION))?;
+        Ok(entry.tenant)
     }
 
     /// The chosen default tenant, or the one that was made first.
@@ -156,6 +155,18 @@ impl Registry {
             .transpose()
             .map_err(Error::from)
     }
+}
+
+fn find_in(connection: &Connection, domain: &Domain) -> Result<Entry, Error> {
+    connection
+        .query_row(
+            &format!("SELECT {COLUMNS} FROM tenants WHERE domain = ?1"),
+            [domain.as_str()],
+            from_row,
+        )
+        .optional()
+        .map_err(error::query("find a tenant"))?
+        .ok_or_else(|| Error::not_found("tenant", domain))
 }
 
 pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Entry> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use uuid::Uuid;
 
-use super::connection::{self, Access, FileKind, Use};
+use super::connection::{self, Access, FileKind, Schema, Use};
 use super::error::{self, Error};
 use super::home::Home;
 use super::lease::{Connections, Timeouts};
@@ -137,7 +137,8 @@ impl TenantStore {
     /// Reads one snapshot of the tenant's rows.
     ///
     /// # Errors
-    /// [`Error::Pool`] where no connection became free in time, [`Error::TimedOut`], and what the work returns.
+    /// [`Error::Pool`] where no connection became free in time, [`Error::WrongTenant`] where the file was replaced by
+    /// another tenant's, [`Error::TimedOut`], and what the work returns.
     pub fn read<T, E: From<Error>>(
         &self,
         work: impl FnOnce(&Reader<'_>) -> Result<T, E>,
@@ -202,21 +203,34 @@ pub(super) fn create_file(home: &Home, directory: Uuid, id: TenantId) -> Result<
     set_meta(&connection, "file_id", &Uuid::new_v4().to_string())
 }
 
-/// Opens a tenant's file, checks that it is whole and this tenant's, and brings its schema up to date.
+/// Opens a tenant's file, checks that it is this tenant's, and brings its schema up to date.
 pub(super) fn open_checked(path: &Path, id: TenantId, usage: Use) -> Result<Connection, Error> {
-    let connection = open_unchecked(path, usage)?;
-    match meta(&connection, TENANT_ID)? {
-        Some(own) if own == id.to_string() => Ok(connection),
-        _ => Err(Error::WrongTenant {
-            path: path.to_owned(),
-        }),
-    }
+    open_any_of(path, &[id], usage)
 }
 
-/// Opens a tenant's file whose tenant is not yet settled: a re-keying may be under way.
-pub(super) fn open_unchecked(path: &Path, usage: Use) -> Result<Connection, Error> {
-    let mut connection = connection::open(path, Access::Existing, usage)?;
+/// Opens a tenant's file that may have one of several ids: a re-keying may be under way.
+pub(super) fn open_any_of(path: &Path, ids: &[TenantId], usage: Use) -> Result<Connection, Error> {
+    checked(connection::open(path, Access::Existing, usage)?, path, ids)
+}
+
+/// Checks that an open file is one of these tenants', and brings its schema up to date.
+pub(super) fn checked(
+    mut connection: Connection,
+    path: &Path,
+    ids: &[TenantId],
+) -> Result<Connection, Error> {
+    let kind = FileKind::Tenant;
+    // Whose it is comes first: another tenant's file is left as it is.
+    let own = match connection::check_header(&connection, path, kind, kind.latest())? {
+        Schema::Empty => None,
+        Schema::Older(_) | Schema::Current => meta(&connection, TENANT_ID)?,
+    };
+    if !own.is_some_and(|own| ids.iter().any(|id| own == id.to_string())) {
+        return Err(Error::WrongTenant {
+            path: path.to_owned(),
+        });
+    }
     let lock = path.with_file_name("migrate.lock");
-    migrate::up_to_date(&mut connection, path, &lock, FileKind::Tenant)?;
+    migrate::up_to_date(&mut connection, path, &lock, kind)?;
     Ok(connection)
 }

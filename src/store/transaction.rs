@@ -128,6 +128,17 @@ impl<'c> Writer<'c> {
     }
 }
 
+impl<'c> Writer<'c> {
+    /// The writer of a transaction that its caller began as IMMEDIATE and ends.
+    pub(super) fn within(
+        transaction: &'c rusqlite::Transaction<'_>,
+        tenant: TenantId,
+        now: Timestamp,
+    ) -> Self {
+        Self::new(Reader::new(transaction, tenant, now), true)
+    }
+}
+
 impl Writer<'_> {
     /// The same transaction, worked in by `actor`.
     pub(super) const fn worked_by(&self, actor: Actor) -> Self {

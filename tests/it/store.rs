@@ -8,6 +8,7 @@ use millpond::domain::tenant::{Domain, NewTenant, Plan, TenantName};
 use millpond::domain::tool_metric::{DurationSource, Outcome};
 use millpond::store::{
     Error, Home, MetricsFilter, MetricsKey, SessionFilter, SessionSort, Sighting, Store,
+    TenantStore,
 };
 
 use crate::fixture::{Fixture, at, call, session, user};
@@ -68,6 +69,49 @@ fn a_file_that_belongs_to_another_tenant_is_refused() {
     let store = Store::open(home).unwrap();
     let refused = store.tenant(&Domain::parse("acme").unwrap()).unwrap_err();
     assert!(matches!(refused, Error::WrongTenant { .. }), "{refused}");
+}
+
+#[test]
+fn a_file_that_was_replaced_under_an_open_handle_is_refused_at_once() {
+    let fixture = Fixture::new();
+    let acme = fixture.tenant("acme");
+    let umbra = fixture.tenant("umbra");
+    let bob = user(&umbra, "bob@umbra.dev").id;
+    umbra
+        .write(|w| w.sessions().record(&session(bob, "secret", 0)))
+        .unwrap();
+    // The handle's first connection stays open on the file that was; only its second meets the other one.
+    let begun = std::time::Instant::now();
+    let refused = acme.read(|_| {
+        replace(&acme, &umbra);
+        acme.read(|r| r.sessions().count())
+    });
+    assert!(
+        matches!(refused, Err(Error::WrongTenant { .. })),
+        "{refused:?}"
+    );
+    let took = begun.elapsed();
+    assert!(took < std::time::Duration::from_secs(3), "{took:?}");
+    // A file that is gone is told as such too.
+    let gone = umbra.read(|_| {
+        std::fs::remove_file(umbra.path()).unwrap();
+        umbra.read(|r| r.sessions().count())
+    });
+    assert!(matches!(gone, Err(Error::File { .. })), "{gone:?}");
+}
+
+/// Puts a copy of one tenant's file in the place of another's.
+#[allow(clippy::disallowed_methods)]
+fn replace(tenant: &TenantStore, by: &TenantStore) {
+    let copy = tenant.path().with_file_name("copy.db");
+    rusqlite::Connection::open(by.path())
+        .unwrap()
+        .execute("VACUUM INTO ?1", [copy.to_str().unwrap()])
+        .unwrap();
+    std::fs::rename(&copy, tenant.path()).unwrap();
+    for end in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{end}", tenant.path().display()));
+    }
 }
 
 #[test]

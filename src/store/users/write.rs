@@ -116,12 +116,54 @@ impl UsersMut<'_> {
             .map_err(error::query("follow the central database's users"))
     }
 
+    /// Gives the users of these ids these addresses; whoever is not here is left out. Two may exchange theirs.
+    ///
+    /// # Errors
+    /// [`Error::UniqueViolation`] where another user has an address.
+    pub(in crate::store) fn readdress(&self, users: &[(UserId, &str)]) -> Result<(), Error> {
+        let now = self.writer.now().as_micros();
+        let changing: Vec<(UserId, &str)> = {
+            let here = self.list()?;
+            users
+                .iter()
+                .copied()
+                .filter(|(id, email)| {
+                    here.iter()
+                        .any(|user| user.id == *id && user.email.as_str() != *email)
+                })
+                .collect()
+        };
+        let connection = self.writer.connection();
+        // No address has a space: what is given up meanwhile is nobody's.
+        for (id, _) in &changing {
+            connection
+                .execute(
+                    "UPDATE users SET email = ' ' || hex(id) WHERE id = ?1",
+                    [id.as_uuid()],
+                )
+                .map_err(error::query("change a user's address"))?;
+        }
+        for (id, email) in &changing {
+            connection
+                .execute(
+                    "UPDATE users SET email = ?2, updated_at = ?3, rev = rev + 1 WHERE id = ?1",
+                    params![id.as_uuid(), email, now],
+                )
+                .map_err(error::query("change a user's address"))?;
+        }
+        Ok(())
+    }
+
     /// Chooses the user that work is recorded for unless another is named.
     ///
     /// # Errors
     /// [`Error::NotFound`] where there is no such user.
     pub fn set_default(&self, email: &Email) -> Result<(), Error> {
-        let id = self.find_by_email(email)?.id;
+        self.set_default_id(self.find_by_email(email)?.id)
+    }
+
+    /// Chooses a user who is known to be there.
+    pub(in crate::store) fn set_default_id(&self, id: UserId) -> Result<(), Error> {
         self.writer.set_meta(DEFAULT_USER, &id.to_string())
     }
 

@@ -42,7 +42,7 @@ pub use users::{Users, UsersMut};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::ids::TenantId;
 use crate::domain::tenant::{Domain, NewTenant, Tenant};
-use connection::Access;
+use connection::{Access, Use};
 use pool::Pools;
 use registry::Registry;
 
@@ -86,6 +86,21 @@ impl Store {
         Self::with_clock(home, Arc::new(SystemClock), Access::Existing)
     }
 
+    /// Opens an existing home for a hook: a registry that is locked is waited for 250 ms and not 5 s.
+    ///
+    /// # Errors
+    /// Those of [`Store::open`].
+    pub fn open_for_hook(home: Home) -> Result<Self, Error> {
+        home.check()?;
+        let registry = Registry::open(&home, Access::Existing, Use::Hook)?;
+        Ok(Self {
+            home,
+            registry,
+            pools: Pools::default(),
+            clock: Arc::new(SystemClock),
+        })
+    }
+
     /// Opens a home with a clock of the caller's, making it where there is none.
     ///
     /// # Errors
@@ -96,7 +111,7 @@ impl Store {
     }
 
     fn with_clock(home: Home, clock: Arc<dyn Clock>, access: Access) -> Result<Self, Error> {
-        let registry = Registry::open(&home, access)?;
+        let registry = Registry::open(&home, access, Use::Ordinary)?;
         Ok(Self {
             home,
             registry,
@@ -180,7 +195,7 @@ impl Store {
             return self.tenant(domain);
         }
         let path = self.home.tenant_file(entry.directory);
-        let connection = tenant::open_checked(&path, entry.tenant.id, connection::Use::Hook)?;
+        let connection = tenant::open_checked(&path, entry.tenant.id, Use::Hook)?;
         Ok(TenantStore::single(
             entry.tenant,
             path,

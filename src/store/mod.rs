@@ -238,6 +238,16 @@ impl Store {
         FileLock::try_take(
             &self.home.tenant_lock(directory, "sync"),
             "synchronise the tenant",
-        )
+        )?
+        .announced_at(&self.home.tenant_lock(directory, "syncing"))
+    }
+
+    /// Whether a process synchronises the tenant now. Never in the way of one that begins to.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where there is no such tenant.
+    pub fn is_syncing(&self, domain: &Domain) -> Result<bool, Error> {
+        let directory = self.registry.find(domain)?.directory;
+        FileLock::is_announced(&self.home.tenant_lock(directory, "syncing"))
     }
 }

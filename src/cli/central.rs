@@ -191,7 +191,14 @@ pub(super) fn run(args: CentralArgs, context: &Context) -> Result<ExitCode, Fail
                     .enroll(Domain::parse(&tenant)?.as_str(), &users, public.as_ref())
                     .await?;
                 // The document is the output, with or without --json: it is for `enroll`, and holds a secret.
-                raw(&Document::from(made).to_toml()?)?;
+                let device = made.device_id;
+                raw(&Document::from(made).to_toml()?).map_err(|error| {
+                    // The secret is nowhere else, and the login is there.
+                    Failure::new("io", format!("the document could not be printed: {error}"))
+                        .with_hint(format!(
+                            "revoke the device with: millpond central revoke {device}"
+                        ))
+                })?;
             }
             CentralCommand::Revoke { device } => {
                 let revoked = central.revoke(device).await?;

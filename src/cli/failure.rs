@@ -152,109 +152,114 @@ impl From<store::Error> for Failure {
             );
             return Self::refused(error.kind(), chain(&error)).with_hint(close);
         }
-        let (code, hint) = match &error {
-            Error::NoHome { .. } => (
-                CONFIGURATION,
-                "make one with: millpond init --tenant DOMAIN --user EMAIL",
-            ),
-            Error::NotOurs { .. } => (
-                REFUSED,
-                "work as the user who owns it, or choose another place with --home",
-            ),
-            Error::File { source, .. } => match source.kind() {
-                std::io::ErrorKind::PermissionDenied => {
-                    (REFUSED, "check who owns it and its permissions")
-                }
-                std::io::ErrorKind::NotFound => {
-                    (FAILED, "put it back, or restore it from a backup")
-                }
-                _ => (FAILED, DISK),
-            },
-            Error::Io { .. } => (FAILED, DISK),
-            Error::UniqueViolation { table, .. } if table == "users" => (
-                FAILED,
-                "see the users that are there with: millpond user list --tenant DOMAIN",
-            ),
-            Error::UniqueViolation { .. } => {
-                (FAILED, "choose another value, or use what is there already")
-            }
-            Error::NotFound {
-                what: "session", ..
-            } => (
-                FAILED,
-                "see the sessions with: millpond session list --tenant DOMAIN",
-            ),
-            Error::ForeignKey { .. } | Error::Check { .. } => (
-                FAILED,
-                "nothing was written: correct what was given and try again",
-            ),
-            Error::OtherProgram { .. } => (
-                FAILED,
-                "another program's file lies in its place: move it away and restore the tenant's own",
-            ),
-            Error::WrongTenant { .. } => (
-                FAILED,
-                "put the tenant's own file back, or restore it from a backup",
-            ),
-            Error::OldSqlite { .. } => (
-                CONFIGURATION,
-                "build millpond with the SQLite that comes with it",
-            ),
-            Error::Migration { .. } => (
-                FAILED,
-                "the file is as it was: check the free disk space, and try again",
-            ),
-            Error::NotFound { what: "tenant", .. } => (
-                FAILED,
-                "see the tenants of this machine with: millpond tenant list",
-            ),
-            Error::NotFound { what: "user", .. } => (
-                FAILED,
-                "add the user with: millpond user add EMAIL --tenant DOMAIN",
-            ),
-            Error::NotFound {
-                what: "default user",
-                ..
-            } => (
-                USAGE,
-                "name the user with --user EMAIL, or choose one: millpond user update EMAIL --default",
-            ),
-            Error::Busy { .. } | Error::Pool { .. } | Error::TimedOut { .. } => {
-                (TRY_AGAIN, "try again in a moment")
-            }
-            Error::Stale { .. } => (
-                FAILED,
-                "someone changed it meanwhile: look at it again, then repeat the change",
-            ),
-            Error::Denied { .. } => (
-                REFUSED,
-                "ask someone whose role allows it; see the roles with: millpond user list",
-            ),
-            Error::DiskFull { .. } => (
-                FAILED,
-                "free some space and try again: nothing was half written",
-            ),
-            Error::SchemaNewer { .. } => (
-                CONFIGURATION,
-                "update millpond: a newer one wrote this file",
-            ),
-            Error::Corrupt { .. } => (FAILED, "restore the file from a backup"),
-            Error::AlreadySynced { .. } => (
-                REFUSED,
-                "enrol under the id that it has, or make a new tenant and import into that one",
-            ),
-            Error::Invalid(error) => (USAGE, hint_of_value(error.what)),
-            _ => (
-                FAILED,
-                "try again; if it stays, restore the file from a backup",
-            ),
-        };
+        let (code, hint) = code_and_hint(&error);
         Self {
             kind: error.kind(),
             message: chain(&error),
             hint: Some(hint.to_owned()),
             code,
         }
+    }
+}
+
+/// The exit code of a failure of the store, and what to do next.
+fn code_and_hint(error: &store::Error) -> (u8, &'static str) {
+    use store::Error;
+    match error {
+        Error::NoHome { .. } => (
+            CONFIGURATION,
+            "make one with: millpond init --tenant DOMAIN --user EMAIL",
+        ),
+        Error::NotOurs { .. } => (
+            REFUSED,
+            "work as the user who owns it, or choose another place with --home",
+        ),
+        Error::File { source, .. } => match source.kind() {
+            std::io::ErrorKind::PermissionDenied => {
+                (REFUSED, "check who owns it and its permissions")
+            }
+            std::io::ErrorKind::NotFound => (FAILED, "put it back, or restore it from a backup"),
+            _ => (FAILED, DISK),
+        },
+        Error::Io { .. } => (FAILED, DISK),
+        Error::UniqueViolation { table, .. } if table == "users" => (
+            FAILED,
+            "see the users that are there with: millpond user list --tenant DOMAIN",
+        ),
+        Error::UniqueViolation { .. } => {
+            (FAILED, "choose another value, or use what is there already")
+        }
+        Error::NotFound {
+            what: "session", ..
+        } => (
+            FAILED,
+            "see the sessions with: millpond session list --tenant DOMAIN",
+        ),
+        Error::ForeignKey { .. } | Error::Check { .. } => (
+            FAILED,
+            "nothing was written: correct what was given and try again",
+        ),
+        Error::OtherProgram { .. } => (
+            FAILED,
+            "another program's file lies in its place: move it away and restore the tenant's own",
+        ),
+        Error::WrongTenant { .. } => (
+            FAILED,
+            "put the tenant's own file back, or restore it from a backup",
+        ),
+        Error::OldSqlite { .. } => (
+            CONFIGURATION,
+            "build millpond with the SQLite that comes with it",
+        ),
+        Error::Migration { .. } => (
+            FAILED,
+            "the file is as it was: check the free disk space, and try again",
+        ),
+        Error::NotFound { what: "tenant", .. } => (
+            FAILED,
+            "see the tenants of this machine with: millpond tenant list",
+        ),
+        Error::NotFound { what: "user", .. } => (
+            FAILED,
+            "add the user with: millpond user add EMAIL --tenant DOMAIN",
+        ),
+        Error::NotFound {
+            what: "default user",
+            ..
+        } => (
+            USAGE,
+            "name the user with --user EMAIL, or choose one: millpond user update EMAIL --default",
+        ),
+        Error::Busy { .. } | Error::Pool { .. } | Error::TimedOut { .. } => {
+            (TRY_AGAIN, "try again in a moment")
+        }
+        Error::Stale { .. } => (
+            FAILED,
+            "someone changed it meanwhile: look at it again, then repeat the change",
+        ),
+        Error::Denied { .. } => (
+            REFUSED,
+            "ask someone whose role allows it; see the roles with: millpond user list",
+        ),
+        Error::RecordedTwice { .. } => (REFUSED, "make a new tenant and import into that one"),
+        Error::DiskFull { .. } => (
+            FAILED,
+            "free some space and try again: nothing was half written",
+        ),
+        Error::SchemaNewer { .. } => (
+            CONFIGURATION,
+            "update millpond: a newer one wrote this file",
+        ),
+        Error::Corrupt { .. } => (FAILED, "restore the file from a backup"),
+        Error::AlreadySynced { .. } => (
+            REFUSED,
+            "enrol under the id that it has, or make a new tenant and import into that one",
+        ),
+        Error::Invalid(error) => (USAGE, hint_of_value(error.what)),
+        _ => (
+            FAILED,
+            "try again; if it stays, restore the file from a backup",
+        ),
     }
 }
 

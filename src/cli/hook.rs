@@ -54,7 +54,7 @@ fn take(args: &HookArgs, context: &Context) -> Result<(), Failure> {
     let folder = event.folder.take().unwrap_or_default();
     let mut tenant = context.named_at(args.tenant.as_deref(), &folder)?;
     let mut is_set_up = true;
-    let recorded = Store::open(home.clone())
+    let recorded = Store::open_for_hook(home.clone())
         .map_err(|error| {
             is_set_up = is_home_of_ours(&home, &error);
             Failure::from(error)

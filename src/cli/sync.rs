@@ -328,9 +328,7 @@ fn status(named: Option<&str>, context: &Context) -> Result<ExitCode, Failure> {
 
 fn status_of(store: &Store, domain: &Domain) -> Result<StatusView, Failure> {
     let status = store.tenant(domain)?.read(|r| r.outbox().status())?;
-    let syncing = store
-        .lock_sync(domain)
-        .is_err_and(|error| error.is_transient());
+    let syncing = store.is_syncing(domain)?;
     let state = match status.stopped {
         _ if syncing => "syncing",
         None => "idle",

@@ -216,7 +216,19 @@ pub(crate) fn create_new(path: &Path) -> io::Result<File> {
 /// A lock between processes, held until it is dropped. The file stays: removing it would let two processes hold two.
 #[derive(Debug)]
 pub struct FileLock {
-    _file: File,
+    file: File,
+    announced: Option<File>,
+}
+
+impl Drop for FileLock {
+    /// Closing would do, but for a child process that has not yet let go of what it was born with.
+    fn drop(&mut self) {
+        for file in self.announced.iter().chain([&self.file]) {
+            if let Err(source) = file.unlock() {
+                tracing::warn!(error = %source, "a lock is given back only by closing its file");
+            }
+        }
+    }
 }
 
 impl FileLock {
@@ -224,14 +236,40 @@ impl FileLock {
     pub(crate) fn take(path: &Path) -> Result<Self, Error> {
         let file = Self::open(path)?;
         file.lock().map_err(failed("lock", path))?;
-        Ok(Self { _file: file })
+        Ok(Self::of(file))
+    }
+
+    const fn of(file: File) -> Self {
+        Self {
+            file,
+            announced: None,
+        }
+    }
+
+    /// Shows that the lock is held by a second file, which whoever wants to know may touch: asking about the first
+    /// means holding it for a moment, and would turn away a process that tries to take it just then.
+    pub(crate) fn announced_at(mut self, path: &Path) -> Result<Self, Error> {
+        let file = Self::open(path)?;
+        // Others hold this one only while they ask.
+        file.lock().map_err(failed("lock", path))?;
+        self.announced = Some(file);
+        Ok(self)
+    }
+
+    /// Whether a process holds a lock that it has announced here.
+    pub(crate) fn is_announced(path: &Path) -> Result<bool, Error> {
+        match Self::open(path)?.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(source)) => Err(failed("lock", path)(source)),
+        }
     }
 
     /// Takes the lock if it is free.
     pub(crate) fn try_take(path: &Path, action: &'static str) -> Result<Self, Error> {
         let file = Self::open(path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
+            Ok(()) => Ok(Self::of(file)),
             Err(TryLockError::WouldBlock) => Err(Error::Busy { action }),
             Err(TryLockError::Error(source)) => Err(failed("lock", path)(source)),
         }

@@ -56,7 +56,7 @@ pub use users::{UserFilter, UserOrder, Users, UsersMut};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::ids::TenantId;
 use crate::domain::tenant::{Domain, NewTenant, Tenant};
-use connection::Access;
+use connection::{Access, Use};
 use pool::Pools;
 use registry::Registry;
 
@@ -101,6 +101,21 @@ impl Store {
         Self::with_clock(home, Arc::new(SystemClock), Access::Existing)
     }
 
+    /// Opens an existing home for a hook: a registry that is locked is waited for 250 ms and not 5 s.
+    ///
+    /// # Errors
+    /// Those of [`Store::open`].
+    pub fn open_for_hook(home: Home) -> Result<Self, Error> {
+        home.check()?;
+        let registry = Registry::open(&home, Access::Existing, Use::Hook)?;
+        Ok(Self {
+            home,
+            registry,
+            pools: Pools::default(),
+            clock: Arc::new(SystemClock),
+        })
+    }
+
     /// Opens a home with a clock of the caller's, making it where there is none.
     ///
     /// # Errors
@@ -111,7 +126,7 @@ impl Store {
     }
 
     fn with_clock(home: Home, clock: Arc<dyn Clock>, access: Access) -> Result<Self, Error> {
-        let registry = Registry::open(&home, access)?;
+        let registry = Registry::open(&home, access, Use::Ordinary)?;
         Ok(Self {
             home,
             registry,
@@ -191,7 +206,7 @@ impl Store {
     pub fn tenant_for_hook(&self, domain: &Domain) -> Result<TenantStore, Error> {
         let entry = self.settled(domain)?;
         let path = self.home.tenant_file(entry.directory);
-        let connection = tenant::open_checked(&path, entry.tenant.id, connection::Use::Hook)?;
+        let connection = tenant::open_checked(&path, entry.tenant.id, Use::Hook)?;
         Ok(TenantStore::single(
             entry.tenant,
             path,
@@ -236,6 +251,16 @@ impl Store {
     /// Takes the same lock for what must not happen under a running synchronisation.
     fn lock_against_sync(&self, domain: &Domain, action: &'static str) -> Result<FileLock, Error> {
         let directory = self.registry.find(domain)?.directory;
-        FileLock::try_take(&self.home.tenant_lock(directory, "sync"), action)
+        FileLock::try_take(&self.home.tenant_lock(directory, "sync"), action)?
+            .announced_at(&self.home.tenant_lock(directory, "syncing"))
+    }
+
+    /// Whether a process synchronises the tenant now. Never in the way of one that begins to.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where there is no such tenant.
+    pub fn is_syncing(&self, domain: &Domain) -> Result<bool, Error> {
+        let directory = self.registry.find(domain)?.directory;
+        FileLock::is_announced(&self.home.tenant_lock(directory, "syncing"))
     }
 }

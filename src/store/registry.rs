@@ -37,7 +37,7 @@ pub(super) const COLUMNS: &str = "id, name, domain, schema_name, subscription_pl
 
 impl Registry {
     /// Opens the registry and brings its schema up to date.
-    pub(crate) fn open(home: &Home, access: Access) -> Result<Self, Error> {
+    pub(crate) fn open(home: &Home, access: Access, usage: Use) -> Result<Self, Error> {
         let path = home.registry_file();
         let no_home = || Error::NoHome {
             path: home.root().to_owned(),
@@ -52,7 +52,7 @@ impl Registry {
         } else {
             access
         };
-        let mut connection = match connection::open(&path, access, Use::Ordinary) {
+        let mut connection = match connection::open(&path, access, usage) {
             // Its maker was killed, or is at work: there is no home until `init` has finished it.
             Err(error) if connection::is_blank(&error) && !has_tenants => return Err(no_home()),
             other => other?,

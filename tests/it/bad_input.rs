@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 
-use crate::workstation::{Central, Workstation, transcript};
+use crate::workstation::{Central, Ran, Workstation, transcript};
 
 #[test]
 fn an_unknown_tenant_or_user_is_told_and_nothing_is_written() {
@@ -410,4 +410,26 @@ fn whatever_is_refused_comes_with_a_hint() {
         .to_owned();
     std::fs::remove_file(path).unwrap();
     assert_eq!(workstation.run(&["session", "list"]).refused(1), "io");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_enrolment_document_that_no_one_reads_is_told_with_the_device_to_revoke() {
+    let workstation = Workstation::of_ada();
+    let central = Central::for_workstation(&workstation).await;
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = workstation.command(&["central", "enroll", "--tenant", "acme"]);
+    command
+        .args(["--user", "ada@acme.dev"])
+        .env("DATABASE_URL", &central.url)
+        .stdout(writer);
+    let ran = Ran::of_command(command, "");
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("could not be printed"),
+        "{}",
+        ran.stderr
+    );
+    let (_, device) = ran.stderr.split_once("millpond central revoke ").unwrap();
+    central.run(&workstation, &["revoke", device.trim()]).json();
 }

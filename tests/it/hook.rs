@@ -368,3 +368,24 @@ fn one_spooled_file_that_cannot_be_read_keeps_no_other_back_and_whoever_works_is
         ran.stderr
     );
 }
+
+#[test]
+fn a_registry_that_is_locked_costs_a_hook_a_moment_and_no_event() {
+    let workstation = Workstation::of_ada();
+    #[allow(clippy::disallowed_methods)]
+    let registry = rusqlite::Connection::open(workstation.home().join("registry.db")).unwrap();
+    registry
+        .execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN IMMEDIATE; COMMIT;")
+        .unwrap();
+    let begun = Instant::now();
+    hook(&workstation, &event("PreToolUse", "t1", &json!({})));
+    assert!(
+        begun.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        begun.elapsed()
+    );
+    let spool = workstation.home().join("spool");
+    assert_eq!(std::fs::read_dir(&spool).unwrap().count(), 1);
+    drop(registry);
+    assert_eq!(workstation.tenant()["tool_metrics"], 1);
+}

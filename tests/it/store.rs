@@ -357,3 +357,29 @@ fn a_home_whose_maker_was_killed_is_none_until_init_finishes_it() {
     drop(Store::init(home.clone()).unwrap());
     assert!(Store::open(home).unwrap().tenants().unwrap().is_empty());
 }
+
+#[test]
+fn asking_whether_a_tenant_is_being_synchronised_turns_no_sync_away() {
+    let fixture = Fixture::new();
+    let path = fixture.tenant("acme").path().to_owned();
+    let acme = Domain::parse("acme").unwrap();
+    drop(fixture.store.lock_sync(&acme).unwrap());
+    // Whoever asks holds this one for a moment: a sync that begins just then waits for it to end.
+    let asking = std::fs::File::open(path.with_file_name("syncing.lock")).unwrap();
+    asking.lock_shared().unwrap();
+    std::thread::scope(|threads| {
+        let begins = threads.spawn(|| fixture.store.lock_sync(&acme));
+        assert!(!fixture.store.is_syncing(&acme).unwrap());
+        drop(asking);
+        assert!(begins.join().unwrap().is_ok());
+    });
+    // And it holds nothing else: the lock itself is not asked.
+    let taken = std::fs::File::open(path.with_file_name("sync.lock")).unwrap();
+    taken.lock().unwrap();
+    assert!(!fixture.store.is_syncing(&acme).unwrap());
+    drop(taken);
+    let lock = fixture.store.lock_sync(&acme).unwrap();
+    assert!(fixture.store.is_syncing(&acme).unwrap());
+    drop(lock);
+    assert!(!fixture.store.is_syncing(&acme).unwrap());
+}

@@ -21,6 +21,7 @@ mod handles;
 mod hook;
 mod model;
 mod outbox;
+mod refused_values;
 mod rekey;
 mod repositories;
 mod roles;

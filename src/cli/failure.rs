@@ -128,7 +128,20 @@ impl From<store::Error> for Failure {
                 FAILED,
                 Some("someone changed it meanwhile: look at it again, then repeat the change"),
             ),
-            Error::Denied { .. } => (REFUSED, None),
+            Error::Denied {
+                who: "an inactive tenant",
+                ..
+            } => (
+                REFUSED,
+                Some("let it take rows again with: millpond tenant activate DOMAIN"),
+            ),
+            Error::Denied { .. } => (REFUSED, Some("ask an admin of the tenant")),
+            Error::NotFound {
+                what: "dashboard", ..
+            } => (
+                FAILED,
+                Some("see a user's dashboards with: millpond dashboard list"),
+            ),
             Error::DiskFull { .. } => (
                 FAILED,
                 Some("free some space and try again: nothing was half written"),

@@ -6,6 +6,7 @@
 
 mod central;
 mod context;
+mod dashboards;
 mod demo;
 mod document;
 mod enroll;
@@ -76,6 +77,9 @@ enum Command {
     /// A tenant's work sessions
     #[command(subcommand)]
     Session(sessions::SessionCommand),
+    /// A tenant's dashboards
+    #[command(subcommand)]
+    Dashboard(dashboards::DashboardCommand),
     /// Take one event of a tool's hook on standard input
     Hook(hook::HookArgs),
     /// Bring in what other tools left behind
@@ -117,6 +121,7 @@ fn dispatch(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::Tenant(command) => tenants::run(command, context),
         Command::User(command) => users::run(command, context),
         Command::Session(command) => sessions::run(command, context),
+        Command::Dashboard(command) => dashboards::run(command, context),
         Command::Hook(args) => hook::run(&args, context),
         Command::Import(args) => import::run(&args, context),
         Command::Metrics(args) => metrics::run(&args, context),

@@ -15,6 +15,7 @@
 
 mod architecture;
 mod bad_input;
+mod commands;
 mod dashboards;
 mod fixture;
 mod handles;

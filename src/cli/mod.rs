@@ -16,6 +16,7 @@ mod import;
 mod init;
 mod metrics;
 mod output;
+mod record;
 mod seed;
 mod sessions;
 mod sync;
@@ -77,6 +78,8 @@ enum Command {
     /// A tenant's work sessions
     #[command(subcommand)]
     Session(sessions::SessionCommand),
+    /// Record one call of a tool
+    Record(record::RecordArgs),
     /// A tenant's dashboards
     #[command(subcommand)]
     Dashboard(dashboards::DashboardCommand),
@@ -121,6 +124,7 @@ fn dispatch(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::Tenant(command) => tenants::run(command, context),
         Command::User(command) => users::run(command, context),
         Command::Session(command) => sessions::run(command, context),
+        Command::Record(args) => record::run(&args, context),
         Command::Dashboard(command) => dashboards::run(command, context),
         Command::Hook(args) => hook::run(&args, context),
         Command::Import(args) => import::run(&args, context),

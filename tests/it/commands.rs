@@ -1,5 +1,7 @@
 //! The commands that change tenants, users and dashboards, as their users have them.
 
+use serde_json::Value;
+
 use crate::workstation::Workstation;
 
 #[test]
@@ -139,4 +141,37 @@ fn a_dashboard_is_saved_shared_and_its_history_shown() {
     assert_eq!(bad.refused(2), "invalid");
     let missing = workstation.run(&["dashboard", "show", "00000000-0000-0000-0000-000000000000"]);
     assert_eq!(missing.refused(1), "not_found");
+}
+
+#[test]
+fn work_is_recorded_by_hand_into_the_open_session_or_one_of_its_own() {
+    let workstation = Workstation::of_ada();
+    let begun = workstation
+        .run(&["session", "start", "--project", "mill", "--tag", "review"])
+        .json();
+    assert_eq!((&begun["source"], &begun["session_end"]), (&"manual".into(), &Value::Null));
+    let id = begun["id"].as_str().unwrap();
+    let record = |more: &[&str]| {
+        let mut all = vec!["record", "--tool", "cargo", "--duration-ms", "40"];
+        all.extend(more);
+        workstation.run(&all).json()
+    };
+    let call = record(&["--failed"]);
+    assert_eq!(
+        (&call["session_id"], &call["outcome"], &call["total_duration_ms"]),
+        (&begun["id"], &"error".into(), &40.into())
+    );
+    let ended = workstation.run(&["session", "end", id, "--score", "80"]).json();
+    assert_eq!((&ended["end_inferred"], &ended["productivity_score"]), (&false.into(), &80.0.into()));
+    assert_eq!(ended["tools_used"][0], "cargo");
+    let own = record(&[]);
+    assert_ne!(own["session_id"], begun["id"]);
+    let shown = workstation.run(&["session", "show", own["session_id"].as_str().unwrap()]).json();
+    assert_eq!(shown["total_duration_ms"], 40);
+    let later = record(&["--session", id]);
+    assert_eq!(later["session_id"], begun["id"]);
+    let bad = workstation.run(&["session", "end", id, "--score", "101"]);
+    assert_eq!(bad.refused(2), "invalid");
+    let bad = workstation.run(&["record", "--tool", "", "--duration-ms", "1"]);
+    assert_eq!(bad.refused(2), "invalid");
 }

@@ -1,11 +1,13 @@
 //! How a command fails: a kind for programs, a message and a hint for people, an exit code for scripts.
 
+use std::fmt;
 use std::process::ExitCode;
 
 use millpond::config::ConfigError;
 use millpond::domain::InvalidValue;
 use millpond::store;
 use millpond_sync::fault::{Fault, RemoteError};
+use serde::Serialize;
 
 /// A command that did not do what it was asked.
 #[derive(Debug)]
@@ -14,6 +16,35 @@ pub(super) struct Failure {
     pub(super) message: String,
     pub(super) hint: Option<String>,
     code: u8,
+}
+
+/// A failure that is told beside what went well, as of one tenant among several.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct ErrorView {
+    kind: &'static str,
+    message: String,
+    hint: Option<String>,
+    sqlstate: Option<String>,
+}
+
+impl ErrorView {
+    pub(super) fn of(failure: &Failure, sqlstate: Option<String>) -> Self {
+        Self {
+            kind: failure.kind,
+            message: failure.message.clone(),
+            hint: failure.hint.clone(),
+            sqlstate,
+        }
+    }
+}
+
+impl fmt::Display for ErrorView {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "error: {}", self.message)?;
+        self.hint
+            .as_ref()
+            .map_or(Ok(()), |hint| write!(out, "\nhint: {hint}"))
+    }
 }
 
 const FAILED: u8 = 1;
@@ -97,6 +128,17 @@ impl From<ConfigError> for Failure {
 impl From<store::Error> for Failure {
     fn from(error: store::Error) -> Self {
         use store::Error;
+        if let Error::NotOurs {
+            path,
+            problem: store::OTHERS_MAY_ENTER,
+        } = &error
+        {
+            let close = format!(
+                "if it is Millpond's alone, close it with: chmod 700 {}; else choose another place with --home",
+                path.display()
+            );
+            return Self::refused(error.kind(), chain(&error)).with_hint(close);
+        }
         let (code, hint) = match &error {
             Error::NoHome { .. } => (
                 CONFIGURATION,

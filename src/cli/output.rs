@@ -7,7 +7,7 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::failure::Failure;
+use super::failure::{ErrorView, Failure};
 
 /// How this process prints.
 #[derive(Debug, Clone, Copy)]
@@ -104,6 +104,20 @@ pub(super) fn lines(head: String, rest: impl IntoIterator<Item = String>) -> Str
         .chain(rest)
         .collect::<Vec<_>>()
         .join("\n")
+}
+
+/// A number that may not be known.
+pub(super) fn known(number: Option<u64>) -> String {
+    number.map_or_else(|| "-".into(), |number| number.to_string())
+}
+
+/// A table, and below it what went wrong with each tenant that could not be read.
+pub(super) fn with_errors<'e>(
+    table: String,
+    tenants: impl Iterator<Item = (&'e str, Option<&'e ErrorView>)>,
+) -> String {
+    let told = tenants.filter_map(|(domain, error)| Some(format!("{domain}: {}", error?)));
+    lines(table, told)
 }
 
 /// A table for people.

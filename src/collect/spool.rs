@@ -2,7 +2,8 @@
 //!
 //! Depends on `domain`, `store` and the hook's events. One file an event, `HOME/spool/TIME-UUID.json`, written whole
 //! and renamed into place, so that a reader never sees half of one. Only what a row would hold is kept: no prompt,
-//! input or answer. Invariants: a file is removed only after its transaction committed, so a repeat is possible and
+//! input or answer. The tenant is the one that the hook settled, never one that whoever empties the spool would mean.
+//! Invariants: a file is removed only after its transaction committed, so a repeat is possible and
 //! a loss is not (recording an event twice changes nothing); a file that cannot be read is set aside as `.bad`.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -25,8 +26,8 @@ const MOST_AT_ONCE: usize = 10_000;
 /// An event that waits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Spooled {
-    /// The tenant, where the hook was told one; else the event's folder decides.
-    pub tenant: Option<String>,
+    /// The tenant that the hook settled; the default tenant where nothing named one.
+    pub tenant: Option<Domain>,
     /// When it was seen.
     pub at: Timestamp,
     /// What was seen.
@@ -77,22 +78,21 @@ pub fn put(home: &Home, spooled: &Spooled) -> io::Result<()> {
     })
 }
 
-/// Records what waits, the oldest first. `tenant_of` tells which tenant an event belongs to.
+/// Records what waits, the oldest first.
 ///
 /// # Errors
 /// What the file system says of the spool itself. An event that cannot be recorded stays.
-pub fn bring_in(
-    store: &Store,
-    tenant_of: impl Fn(&Spooled) -> Option<Domain>,
-) -> io::Result<BroughtIn> {
+pub fn bring_in(store: &Store) -> io::Result<BroughtIn> {
     let mut done = BroughtIn::default();
+    let default = store.default_tenant().ok().flatten();
     for path in waiting(&store.home().spool())? {
         let Some(spooled) = read(&path)? else {
             fs::rename(&path, path.with_extension("bad"))?;
             done.set_aside += 1;
             continue;
         };
-        match tenant_of(&spooled).map(|domain| record(store, &domain, &spooled)) {
+        let tenant = spooled.tenant.as_ref().or(default.as_ref());
+        match tenant.map(|domain| record(store, domain, &spooled)) {
             Some(Ok(())) => {
                 fs::remove_file(&path)?;
                 done.recorded += 1;
@@ -160,10 +160,6 @@ mod tests {
         }
     }
 
-    fn acme(_: &Spooled) -> Option<Domain> {
-        Domain::parse("acme").ok()
-    }
-
     #[test]
     fn an_event_that_was_spooled_is_recorded_once_and_its_file_goes() {
         let desk = Desk::new();
@@ -173,7 +169,7 @@ mod tests {
         put(&home, &spooled("toolu_2")).unwrap();
         let store = Store::open(home.clone()).unwrap();
         assert_eq!(
-            bring_in(&store, acme).unwrap(),
+            bring_in(&store).unwrap(),
             BroughtIn {
                 recorded: 3,
                 ..BroughtIn::default()
@@ -203,13 +199,17 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_event_is_set_aside_and_one_without_a_tenant_stays() {
+    fn a_file_that_is_no_event_is_set_aside_and_one_whose_tenant_is_not_here_stays() {
         let desk = Desk::new();
         let home = Home::at(desk.folder.path().join("home"));
-        put(&home, &spooled("toolu_1")).unwrap();
+        let ghost = Spooled {
+            tenant: Some(Domain::parse("ghost").unwrap()),
+            ..spooled("toolu_1")
+        };
+        put(&home, &ghost).unwrap();
         fs::write(home.spool().join("0.json"), "{").unwrap();
         let store = Store::open(home.clone()).unwrap();
-        let done = bring_in(&store, |_| None).unwrap();
+        let done = bring_in(&store).unwrap();
         assert_eq!(
             done,
             BroughtIn {
@@ -219,6 +219,5 @@ mod tests {
             }
         );
         assert!(home.spool().join("0.bad").exists());
-        assert_eq!(bring_in(&store, acme).unwrap().recorded, 1);
     }
 }

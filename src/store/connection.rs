@@ -159,6 +159,35 @@ pub(crate) enum Schema {
     Current,
 }
 
+#[derive(Debug, PartialEq, Eq)]
+struct Header {
+    application_id: i64,
+    version: i64,
+    /// Entries of the schema, indexes among them.
+    tables: i64,
+}
+
+impl Header {
+    /// In one statement, and so of one moment: another process may be making the file.
+    fn read(connection: &Connection, path: &Path) -> Result<Self, Error> {
+        connection
+            .query_row(
+                "SELECT (SELECT application_id FROM pragma_application_id),
+                        (SELECT user_version FROM pragma_user_version),
+                        (SELECT count(*) FROM sqlite_schema)",
+                [],
+                |row| {
+                    Ok(Self {
+                        application_id: row.get(0)?,
+                        version: row.get(1)?,
+                        tables: row.get(2)?,
+                    })
+                },
+            )
+            .map_err(|source| unopened(path, source))
+    }
+}
+
 /// Reads and checks the header: the kind of file, and a schema that is not newer than `known`.
 pub(crate) fn check_header(
     connection: &Connection,
@@ -166,26 +195,10 @@ pub(crate) fn check_header(
     kind: FileKind,
     known: i64,
 ) -> Result<Schema, Error> {
-    let read = |pragma: &str| {
-        connection
-            .pragma_query_value(None, pragma, |row| row.get::<_, i64>(0))
-            .map_err(|source| unopened(path, source))
-    };
-    let (application_id, version) = (read("application_id")?, read("user_version")?);
-    match (application_id, version) {
-        (0, 0) => {
-            let tables: i64 = connection
-                .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-                .map_err(|source| unopened(path, source))?;
-            // A migration that was cut short leaves its own history table and nothing else.
-            if tables > 2 {
-                Err(Error::OtherProgram {
-                    path: path.to_owned(),
-                })
-            } else {
-                Ok(Schema::Empty)
-            }
-        }
+    let header = Header::read(connection, path)?;
+    match (header.application_id, header.version) {
+        // A migration that was cut short leaves its own history table and nothing else.
+        (0, 0) if header.tables <= 2 => Ok(Schema::Empty),
         (id, _) if id != kind.application_id() => Err(Error::OtherProgram {
             path: path.to_owned(),
         }),
@@ -196,5 +209,26 @@ pub(crate) fn check_header(
         }),
         (_, found) if found < known => Ok(Schema::Older(found)),
         _ => Ok(Schema::Current),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `.cargo/config.toml` asks for, and why, is said there.
+    #[test]
+    fn sqlite_keeps_the_journal_of_a_row_with_a_trigger_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("any.db");
+        let connection = open(&path, Access::Create, Use::Ordinary).unwrap();
+        let options: String = connection
+            .query_row(
+                "SELECT group_concat(compile_options) FROM pragma_compile_options",
+                [],
+                |row| row.get(0),
+            )
+            .unwrap();
+        assert!(options.contains("STMTJRNL_SPILL=524288"), "{options}");
     }
 }

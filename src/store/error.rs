@@ -16,7 +16,7 @@ pub enum Error {
         /// Where it was looked for.
         path: PathBuf,
     },
-    /// Another user owns the home, or others may write to it.
+    /// Another user owns the home, or others may enter it.
     #[error("{} is not private to this user: {problem}", path.display())]
     NotOurs {
         /// The directory or file.

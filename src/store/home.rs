@@ -6,7 +6,9 @@
 //! HOME/secrets/UUID           an enrolment's secret, by the tenant's directory
 //! HOME/spool/                 what a hook could not write
 //! ```
-//! Invariants: directories are 0700 and owned by this user; new files are made with `O_EXCL` and 0600.
+//! Invariants: directories are 0700 and owned by this user; new files are made with `O_EXCL` and 0600. Permissions are
+//! changed by making a home alone, and only of a folder that is empty or holds a registry: any other folder that others
+//! may enter is somebody's, and is refused as it is.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write as _};
@@ -18,6 +20,9 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use super::Error;
+
+/// The problem of a home whose folder is not 0700, as [`Error::NotOurs`] names it.
+pub const OTHERS_MAY_ENTER: &str = "others may enter it";
 
 /// The directory that holds everything.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,7 +91,8 @@ impl Home {
         self.root.join("tenants").join(directory.to_string())
     }
 
-    /// Makes the home where there is none, and checks that it is private.
+    /// Makes the home where there is none, and checks that it is private. Closes a folder that others may enter if it
+    /// is empty (made by hand for this) or holds a registry (a home that came open).
     pub(crate) fn create(&self) -> Result<(), Error> {
         if !self.root.is_dir() {
             DirBuilder::new()
@@ -95,10 +101,25 @@ impl Home {
                 .create(&self.root)
                 .map_err(failed("create the directory", &self.root))?;
         }
-        self.check()
+        match self.check() {
+            Err(Error::NotOurs {
+                problem: OTHERS_MAY_ENTER,
+                ..
+            }) if self.is_for_us()? => {
+                fs::set_permissions(&self.root, Permissions::from_mode(0o700))
+                    .map_err(failed("make private the directory", &self.root))
+            }
+            other => other,
+        }
     }
 
-    /// Checks that the home is there, and private to this user.
+    fn is_for_us(&self) -> Result<bool, Error> {
+        let mut entries =
+            fs::read_dir(&self.root).map_err(failed("read the directory", &self.root))?;
+        Ok(self.registry_file().is_file() || entries.next().is_none())
+    }
+
+    /// Checks that the home is there, and private to this user. Changes nothing.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let about = match fs::metadata(&self.root) {
             Ok(about) if about.is_dir() => about,
@@ -121,9 +142,10 @@ impl Home {
             });
         }
         if about.mode() & 0o077 != 0 {
-            // An empty directory that a user made by hand, or mktemp -d on some systems: closing it is what was meant.
-            fs::set_permissions(&self.root, Permissions::from_mode(0o700))
-                .map_err(failed("make private the directory", &self.root))?;
+            return Err(Error::NotOurs {
+                path: self.root.clone(),
+                problem: OTHERS_MAY_ENTER,
+            });
         }
         Ok(())
     }

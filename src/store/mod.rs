@@ -41,7 +41,7 @@ pub use dashboards::{DashboardFilter, DashboardOrder, Dashboards, DashboardsMut}
 pub use enrolments::{EnrolledUser, Enrolment};
 pub use error::Error;
 pub use filter::{Deleted, SearchText};
-pub use home::{FileLock, Home};
+pub use home::{FileLock, Home, OTHERS_MAY_ENTER};
 pub use lease::Timeouts;
 pub use metrics::{MetricsFilter, MetricsKey, MetricsRow};
 pub use page::{Cursor, Direction, NumberedPage, Page, PageMeta, PageRequest};
@@ -85,7 +85,7 @@ impl Store {
     /// Opens the home, making it and its registry where there is none.
     ///
     /// # Errors
-    /// [`Error::NotOurs`] where another user owns the home, [`Error::SchemaNewer`] where a newer Millpond wrote the
+    /// [`Error::NotOurs`] where another user owns the home or others may enter it, [`Error::SchemaNewer`] where a newer Millpond wrote the
     /// registry, and what the file system says.
     pub fn init(home: Home) -> Result<Self, Error> {
         home.create()?;

@@ -26,13 +26,13 @@ use crate::domain::units::Timestamp;
 /// The handle of one tenant: every read and write goes through one, and no other tenant's rows can be reached by it.
 ///
 /// Writing needs a [`Writer`], and a Reader is none:
-/// ```compile_fail
+/// ```compile_fail,E0599
 /// # fn f(tenant: &millpond::store::TenantStore, session: &millpond::domain::session::Session) {
 /// tenant.read(|r| r.sessions().record(session)).unwrap();
 /// # }
 /// ```
 /// and there is no query without a tenant:
-/// ```compile_fail
+/// ```compile_fail,E0599
 /// # fn f(store: &millpond::store::Store) {
 /// store.read(|r| r.sessions().count()).unwrap();
 /// # }

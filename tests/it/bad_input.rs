@@ -268,3 +268,55 @@ async fn the_secret_lies_in_a_file_of_its_own_and_nowhere_else() {
     let mode = std::fs::metadata(&holders[0]).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode, 0o600);
 }
+
+#[test]
+fn a_folder_that_others_may_enter_is_closed_only_where_it_is_ours_to_close() {
+    let workstation = Workstation::new();
+    let open = |path: &std::path::Path| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    let mode =
+        |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let home = workstation.home();
+
+    // Somebody's folder: it stays as it is, and no file is put into it.
+    std::fs::create_dir(&home).unwrap();
+    std::fs::write(home.join("thesis.txt"), "words").unwrap();
+    open(&home);
+    let ran = workstation.run(&["init"]);
+    assert_eq!(ran.refused(4), "permission");
+    let hint = ran.any_json()["error"]["hint"].as_str().unwrap().to_owned();
+    assert!(hint.contains("chmod 700"), "{hint}");
+    assert!(workstation.run(&["tenant", "list"]).code != 0);
+    let input =
+        r#"{"hook_event_name":"PreToolUse","session_id":"s","tool_name":"Bash","tool_use_id":"t"}"#;
+    workstation.run_with_input(&["hook", "claude"], input);
+    assert_eq!(
+        (mode(&home), std::fs::read_dir(&home).unwrap().count()),
+        (0o755, 1)
+    );
+
+    // An empty folder was made for this.
+    std::fs::remove_file(home.join("thesis.txt")).unwrap();
+    workstation.run(&["init"]).json();
+    assert_eq!(mode(&home), 0o700);
+
+    // A home of ours that came open: reading refuses and changes nothing, init closes it.
+    open(&home);
+    assert_eq!(
+        workstation.run(&["tenant", "list"]).refused(4),
+        "permission"
+    );
+    workstation.run_with_input(&["hook", "claude"], input);
+    assert_eq!(
+        (
+            mode(&home),
+            mode(&home.join("spool")),
+            home.join("spool").read_dir().unwrap().count()
+        ),
+        (0o755, 0o700, 1),
+        "what a hook saw is kept, and closed to others"
+    );
+    workstation.run(&["init"]).json();
+    assert_eq!(mode(&home), 0o700);
+}

@@ -23,6 +23,7 @@ mod hook;
 mod model;
 mod outbox;
 mod refused_values;
+mod outbox_trouble;
 mod rekey;
 mod repositories;
 mod roles;

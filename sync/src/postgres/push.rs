@@ -202,6 +202,21 @@ fn not_a_rows_fault(error: RemoteError) -> RemoteError {
 }
 
 impl Remote for PostgresRemote {
+    async fn position(&mut self, stream_id: Uuid) -> Result<Option<Uuid>, RemoteError> {
+        let connection = self.ready().await?;
+        let sql = &self.statements.lock_stream;
+        let rows = connection
+            .query(
+                "ask where the stream stands",
+                sql,
+                &[(&stream_id, Type::UUID)],
+            )
+            .await?;
+        let position = rows.first().map(|row| value(OFFER, row, 0)).transpose();
+        self.keep(connection);
+        position
+    }
+
     async fn offer(&mut self, batch: &Batch) -> Result<Offer, RemoteError> {
         let connection = self.ready().await?;
         match self.apply(&connection, batch).await {

@@ -128,14 +128,14 @@ pub(super) fn run(command: SessionCommand, context: &Context) -> Result<ExitCode
     match command {
         SessionCommand::Start(args) => start(&args, context)?,
         SessionCommand::End { id, tenant, score } => {
-            let score = score.map(Score::parse).transpose()?;
+            let rating = score.map(Score::parse).transpose()?;
             let store = context.store()?;
             let tenant = context.tenant(&store, tenant.as_deref())?;
             let id = SessionId::from_uuid(id);
             let ended = tenant.write(|w| {
                 let mut session = w.sessions().find(id)?.ok_or_else(|| missing(id))?;
                 session.end_at(w.now())?;
-                session.productivity_score = score.or(session.productivity_score);
+                session.productivity_score = rating.or(session.productivity_score);
                 w.sessions().update(&session)?;
                 Ok::<_, Error>(session)
             })?;
@@ -285,19 +285,19 @@ fn head(view: &SessionView) -> String {
 fn show(shown: &SessionWithCalls) -> String {
     head(&shown.view)
         + &table(
-        ["start", "tool", "ms", "clock", "outcome", "program"],
-        shown.calls.iter().map(|call| {
-            [
-                call.started_at.to_string(),
-                call.tool_name.to_string(),
-                call.total_duration_ms
-                    .map_or_else(|| "-".into(), |millis| millis.to_string()),
-                call.duration_source.as_str().to_owned(),
-                call.outcome.as_str().to_owned(),
-                call.program
-                    .as_ref()
-                    .map_or_else(String::new, ToString::to_string),
-            ]
-        }),
-    )
+            ["start", "tool", "ms", "clock", "outcome", "program"],
+            shown.calls.iter().map(|call| {
+                [
+                    call.started_at.to_string(),
+                    call.tool_name.to_string(),
+                    call.total_duration_ms
+                        .map_or_else(|| "-".into(), |millis| millis.to_string()),
+                    call.duration_source.as_str().to_owned(),
+                    call.outcome.as_str().to_owned(),
+                    call.program
+                        .as_ref()
+                        .map_or_else(String::new, ToString::to_string),
+                ]
+            }),
+        )
 }

@@ -149,7 +149,10 @@ fn work_is_recorded_by_hand_into_the_open_session_or_one_of_its_own() {
     let begun = workstation
         .run(&["session", "start", "--project", "mill", "--tag", "review"])
         .json();
-    assert_eq!((&begun["source"], &begun["session_end"]), (&"manual".into(), &Value::Null));
+    assert_eq!(
+        (&begun["source"], &begun["session_end"]),
+        (&"manual".into(), &Value::Null)
+    );
     let id = begun["id"].as_str().unwrap();
     let record = |more: &[&str]| {
         let mut all = vec!["record", "--tool", "cargo", "--duration-ms", "40"];
@@ -158,15 +161,26 @@ fn work_is_recorded_by_hand_into_the_open_session_or_one_of_its_own() {
     };
     let call = record(&["--failed"]);
     assert_eq!(
-        (&call["session_id"], &call["outcome"], &call["total_duration_ms"]),
+        (
+            &call["session_id"],
+            &call["outcome"],
+            &call["total_duration_ms"]
+        ),
         (&begun["id"], &"error".into(), &40.into())
     );
-    let ended = workstation.run(&["session", "end", id, "--score", "80"]).json();
-    assert_eq!((&ended["end_inferred"], &ended["productivity_score"]), (&false.into(), &80.0.into()));
+    let ended = workstation
+        .run(&["session", "end", id, "--score", "80"])
+        .json();
+    assert_eq!(
+        (&ended["end_inferred"], &ended["productivity_score"]),
+        (&false.into(), &80.0.into())
+    );
     assert_eq!(ended["tools_used"][0], "cargo");
     let own = record(&[]);
     assert_ne!(own["session_id"], begun["id"]);
-    let shown = workstation.run(&["session", "show", own["session_id"].as_str().unwrap()]).json();
+    let shown = workstation
+        .run(&["session", "show", own["session_id"].as_str().unwrap()])
+        .json();
     assert_eq!(shown["total_duration_ms"], 40);
     let later = record(&["--session", id]);
     assert_eq!(later["session_id"], begun["id"]);

@@ -237,9 +237,19 @@ fn code_and_hint(error: &store::Error) -> (u8, &'static str) {
             FAILED,
             "someone changed it meanwhile: look at it again, then repeat the change",
         ),
-        Error::Denied { .. } => (
+        Error::Denied {
+            who: "an inactive tenant",
+            ..
+        } => (
             REFUSED,
-            "ask someone whose role allows it; see the roles with: millpond user list",
+            "let it take rows again with: millpond tenant activate DOMAIN",
+        ),
+        Error::Denied { .. } => (REFUSED, "ask an admin of the tenant"),
+        Error::NotFound {
+            what: "dashboard", ..
+        } => (
+            FAILED,
+            "see a user's dashboards with: millpond dashboard list",
         ),
         Error::RecordedTwice { .. } => (REFUSED, "make a new tenant and import into that one"),
         Error::DiskFull { .. } => (

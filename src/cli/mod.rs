@@ -6,6 +6,7 @@
 
 mod central;
 mod context;
+mod dashboards;
 mod demo;
 mod document;
 mod enroll;
@@ -15,6 +16,7 @@ mod import;
 mod init;
 mod metrics;
 mod output;
+mod record;
 mod seed;
 mod sessions;
 mod sync;
@@ -77,6 +79,11 @@ enum Command {
     /// A tenant's work sessions
     #[command(subcommand)]
     Session(sessions::SessionCommand),
+    /// Record one call of a tool
+    Record(record::RecordArgs),
+    /// A tenant's dashboards
+    #[command(subcommand)]
+    Dashboard(dashboards::DashboardCommand),
     /// Take one event of a tool's hook on standard input
     Hook(hook::HookArgs),
     /// Bring in what other tools left behind
@@ -124,6 +131,8 @@ fn dispatch(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::Tenant(command) => tenants::run(command, context),
         Command::User(command) => users::run(command, context),
         Command::Session(command) => sessions::run(command, context),
+        Command::Record(args) => record::run(&args, context),
+        Command::Dashboard(command) => dashboards::run(command, context),
         Command::Hook(args) => hook::run(&args, context),
         Command::Import(args) => import::run(&args, context),
         Command::Metrics(args) => metrics::run(&args, context),

@@ -113,6 +113,7 @@ impl Store {
             registry,
             pools: Pools::default(),
             clock: Arc::new(SystemClock),
+            timeouts: Timeouts::default(),
         })
     }
 

@@ -15,6 +15,7 @@
 
 mod architecture;
 mod bad_input;
+mod commands;
 mod dashboards;
 mod fixture;
 mod handles;
@@ -22,6 +23,7 @@ mod hook;
 mod model;
 mod outbox;
 mod outbox_trouble;
+mod refused_values;
 mod rekey;
 mod repositories;
 mod roles;

@@ -370,7 +370,7 @@ fn agree(tenant: &TenantStore, user: UserId, model: &Model) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_sequence_of_operations_agrees_with_the_model(ops in proptest::collection::vec(operation(), 1..60)) {

@@ -210,6 +210,11 @@ fn every_change_waits_to_travel_and_gets_the_digest_that_sealing_would_make() {
     let gone = digest("metrics_sessions");
     assert!(gone.is_some() && gone != written.0);
     tenant.write(|w| w.sessions().restore(whole.id)).unwrap();
+    assert_eq!(
+        tenant.write(|w| w.sessions().upsert(&whole)).unwrap(),
+        Sighting::Unchanged,
+        "before its digest is known, too"
+    );
     assert_eq!(seal(), 2);
     assert_eq!(
         (digest("metrics_sessions"), digest("tool_metrics")),

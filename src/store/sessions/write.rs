@@ -27,7 +27,7 @@ const UPDATE: &str = "UPDATE metrics_sessions
         project_id = ?10, tags = ?11, interruptions_count = ?12, focus_time_ms = ?13,
         description = ?14, source = ?15, source_id = ?16, deleted_at = ?17, digest = ?18,
         rev = rev + 1
-    WHERE id = ?1 AND digest IS NOT ?18";
+    WHERE id = ?1";
 
 impl SessionsMut<'_> {
     /// Adds a session.
@@ -51,8 +51,7 @@ impl SessionsMut<'_> {
         const ACTION: &str = "change a session";
         self.may(Action::Write, session, ACTION)?;
         self.owned(Action::Write, session.id, Life::Present, ACTION)?;
-        self.keeps_its_user(session)?;
-        self.execute(session, UPDATE, None, ACTION).map(drop)
+        self.replace(session, ACTION).map(drop)
     }
 
     /// Adds the session, or makes the one of this id as given, bringing it back where it was deleted.
@@ -68,11 +67,7 @@ impl SessionsMut<'_> {
         self.may(Action::Write, session, ACTION)?;
         self.reader
             .may(Action::Write, Subject::Sessions, held.owner, ACTION)?;
-        self.keeps_its_user(session)?;
-        Ok(match self.execute(session, UPDATE, None, ACTION)? {
-            0 => Sighting::Unchanged,
-            _ => Sighting::Raised,
-        })
+        self.replace(session, ACTION)
     }
 
     /// Adds many sessions; the first error ends it, and the transaction's failure undoes all.
@@ -125,14 +120,25 @@ impl SessionsMut<'_> {
             .may(action, Subject::Sessions, session.user_id, doing)
     }
 
-    /// A session's calls are its user's, here and centrally: it cannot be given to another.
-    fn keeps_its_user(&self, session: &Session) -> Result<(), Error> {
-        match rows::held(self.reader, TABLE, session.id.as_uuid(), "change a session")? {
-            Some(held) if held.owner != session.user_id => {
-                Err(InvalidValue::new("session", "belongs to another user").into())
-            }
-            _ => Ok(()),
+    /// Makes the row as given where that changes anything. It is told by the values: the digest of a row that was
+    /// deleted or restored is not known until it is sealed.
+    fn replace(&self, session: &Session, doing: &'static str) -> Result<Sighting, Error> {
+        let Some((known, life)) = self.lookup(session.id)? else {
+            return Ok(Sighting::Unchanged);
+        };
+        // A session's calls are its user's, here and centrally: it cannot be given to another.
+        if known.user_id != session.user_id {
+            return Err(InvalidValue::new("session", "belongs to another user").into());
         }
+        let next = Session {
+            created_at: known.created_at,
+            ..session.clone()
+        };
+        if life == Life::Present && next == known {
+            return Ok(Sighting::Unchanged);
+        }
+        self.execute(&next, UPDATE, None, doing)?;
+        Ok(Sighting::Raised)
     }
 
     fn is_held(&self, id: SessionId) -> Result<bool, Error> {

@@ -1,4 +1,4 @@
-//! Millpond.
+#![doc = include_str!("../README.md")]
 
 pub mod clock;
 pub mod collect;

@@ -4,8 +4,8 @@
 //! file to the wire as they are, so that a row that another program spoiled is refused by the server and quarantined,
 //! not lost here. The engine must run on a multi-threaded runtime: SQLite's work blocks its thread.
 
-use millpond_sync::change::{Batch, Change, Column, Kind, Table, Value};
-use millpond_sync::port::{self, Limits, Receipt};
+use millpond_sync::change::{Batch, Change, Column, Kind, Link, Table, Value};
+use millpond_sync::port::{self, Acknowledged, Limits, Receipt};
 use millpond_sync::postgres::pull::PulledUser;
 use rusqlite::types::Value as Stored;
 use uuid::Uuid;
@@ -55,6 +55,8 @@ pub struct TenantOutbox {
     tenant: TenantStore,
     enrolled: Vec<UserId>,
     sealed: Option<SealedBatch>,
+    /// Whether the journal may hold something of `sealed`, or has to be told that it is about to be offered.
+    must_journal: bool,
 }
 
 impl TenantOutbox {
@@ -68,16 +70,17 @@ impl TenantOutbox {
             tenant,
             enrolled,
             sealed: None,
+            must_journal: true,
         })
     }
 
-    /// The sealed batch that `batch` was made from.
-    fn sealed(&self, batch: &Batch) -> Result<SealedBatch, Error> {
+    /// The sealed batch that a link is of.
+    fn sealed(&self, link: Link) -> Result<SealedBatch, Error> {
         self.sealed
-            .filter(|sealed| sealed.batch_id == batch.batch_id)
+            .filter(|sealed| sealed.batch_id == link.batch_id)
             .ok_or_else(|| Error::NotFound {
                 what: "sealed batch",
-                key: batch.batch_id.to_string(),
+                key: link.batch_id.to_string(),
             })
     }
 
@@ -87,19 +90,26 @@ impl TenantOutbox {
             bytes: limits.bytes,
         };
         let enrolled = &self.enrolled;
-        self.sealed = self.tenant.write(|w| w.outbox().seal(limits, enrolled))?;
-        let Some(sealed) = self.sealed else {
-            return Ok(None);
-        };
-        let changes = self.tenant.read(|r| {
-            let mut changes = Vec::with_capacity(usize::try_from(sealed.rows).unwrap_or(0));
+        // Sealed and read in one transaction: what is sent is what was sealed, digests and all.
+        let loaded = self.tenant.write(|w| {
+            let known = w.outbox().unacknowledged()?;
+            let Some(sealed) = w.outbox().seal(limits, enrolled)? else {
+                return Ok(None);
+            };
+            let mut changes = Vec::new();
             for table in Table::ALL {
                 let names: Vec<&'static str> = table.columns().iter().map(|c| c.name).collect();
-                let rows = r.outbox().rows(&sealed, table.name(), &names)?;
+                let rows = w.outbox().rows(&sealed, table.name(), &names)?;
                 changes.extend(rows.into_iter().map(|row| to_change(table, row)));
             }
-            Ok::<_, Error>(changes)
+            let must_journal = known.is_some() || !w.outbox().has_synced()?;
+            Ok::<_, Error>(Some((sealed, changes, must_journal)))
         })?;
+        let Some((sealed, changes, must_journal)) = loaded else {
+            return Ok(None);
+        };
+        self.sealed = Some(sealed);
+        self.must_journal = must_journal;
         Ok(Some(Batch {
             stream_id: sealed.stream_id,
             batch_id: sealed.batch_id,
@@ -112,12 +122,31 @@ impl TenantOutbox {
 impl port::Outbox for TenantOutbox {
     type Error = Error;
 
+    async fn unacknowledged(&mut self) -> Result<Option<Link>, Error> {
+        self.sealed =
+            tokio::task::block_in_place(|| self.tenant.read(|r| r.outbox().unacknowledged()))?;
+        Ok(self.sealed.map(|sealed| Link {
+            stream_id: sealed.stream_id,
+            batch_id: sealed.batch_id,
+            prev_batch_id: sealed.prev_batch_id,
+        }))
+    }
+
+    async fn unseal(&mut self, batch: Link) -> Result<(), Error> {
+        let sealed = self.sealed(batch)?;
+        tokio::task::block_in_place(|| self.tenant.write(|w| w.outbox().unseal(&sealed)))
+    }
+
     async fn next_batch(&mut self, limits: Limits) -> Result<Option<Batch>, Error> {
         tokio::task::block_in_place(|| self.load(limits))
     }
 
     async fn journal(&mut self, batch: &Batch, receipt: &Receipt) -> Result<(), Error> {
-        let sealed = self.sealed(batch)?;
+        let sealed = self.sealed(batch.link())?;
+        if !self.must_journal && receipt.rejects.is_empty() && receipt.conflicts.is_empty() {
+            return Ok(());
+        }
+        self.must_journal = true;
         let rejects: Vec<FoundReject> = receipt
             .rejects
             .iter()
@@ -154,12 +183,17 @@ impl port::Outbox for TenantOutbox {
         })
     }
 
-    async fn acknowledge(&mut self, batch: &Batch) -> Result<(), Error> {
+    async fn acknowledge(&mut self, batch: Link) -> Result<Acknowledged, Error> {
         let sealed = self.sealed(batch)?;
-        tokio::task::block_in_place(|| self.tenant.write(|w| w.outbox().acknowledge(&sealed)))
+        let rejected =
+            tokio::task::block_in_place(|| self.tenant.write(|w| w.outbox().acknowledge(&sealed)))?;
+        Ok(Acknowledged {
+            rows: sealed.rows,
+            rejected,
+        })
     }
 
-    async fn rewind(&mut self, batch: &Batch, to: Uuid) -> Result<bool, Error> {
+    async fn rewind(&mut self, batch: Link, to: Uuid) -> Result<bool, Error> {
         let stream_id = batch.stream_id;
         tokio::task::block_in_place(|| self.tenant.write(|w| w.outbox().rewind(stream_id, to)))
     }

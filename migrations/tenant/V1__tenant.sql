@@ -173,7 +173,8 @@ CREATE INDEX change_log_batch ON change_log (batch_no, seq);
 -- many and change seldom, so they are left out, and sealing drops their superseded changes instead.
 CREATE INDEX change_log_parent ON change_log (pk) WHERE table_name <> 'tool_metrics';
 
--- The journal of batches: each names the one before it, so that the server can say which it has.
+-- The journal of batches: each names the one before it, so that the server can say which it has. A batch is sealed,
+-- then offered (from here on a server may have committed it), then acknowledged.
 CREATE TABLE sync_batches (
     batch_no        INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     batch_id        BLOB    NOT NULL,
@@ -184,10 +185,10 @@ CREATE TABLE sync_batches (
     sealed_at       INTEGER NOT NULL,
     acknowledged_at INTEGER,
     CONSTRAINT sync_batches_batch_id_key UNIQUE (batch_id),
-    CONSTRAINT sync_batches_state CHECK (state IN ('sealed', 'acknowledged'))
+    CONSTRAINT sync_batches_state CHECK (state IN ('sealed', 'offered', 'acknowledged'))
 ) STRICT;
 -- At most one batch of a stream is under way: the chain has one end.
-CREATE UNIQUE INDEX sync_batches_one_sealed ON sync_batches (stream_id) WHERE state = 'sealed';
+CREATE UNIQUE INDEX sync_batches_one_open ON sync_batches (stream_id) WHERE state <> 'acknowledged';
 
 -- Rows that the server refused while a batch was offered: written before its COMMIT, valid only if it committed.
 CREATE TABLE batch_rejects (

@@ -191,7 +191,14 @@ pub(super) fn run(args: CentralArgs, context: &Context) -> Result<ExitCode, Fail
                     .enroll(Domain::parse(&tenant)?.as_str(), &users, public.as_ref())
                     .await?;
                 // The document is the output, with or without --json: it is for `enroll`, and holds a secret.
-                raw(&Document::from(made).to_toml()?)?;
+                let device = made.device_id;
+                raw(&Document::from(made).to_toml()?).map_err(|error| {
+                    // The secret is nowhere else, and the login is there.
+                    Failure::new("io", format!("the document could not be printed: {error}"))
+                        .with_hint(format!(
+                            "revoke the device with: millpond central revoke {device}"
+                        ))
+                })?;
             }
             CentralCommand::Revoke { device } => {
                 let revoked = central.revoke(device).await?;
@@ -271,6 +278,7 @@ fn endpoint(url_file: Option<&Path>) -> Result<Endpoint, Failure> {
     let url = match url_file {
         Some(path) => std::fs::read_to_string(path).map_err(|error| {
             Failure::configuration(format!("cannot read {}: {error}", path.display()))
+                .with_hint("name a file that holds the administrator's database URL")
         })?,
         None => std::env::var("DATABASE_URL").map_err(|_| {
             Failure::configuration("no central database is named")
@@ -303,11 +311,14 @@ impl From<CentralError> for Failure {
             CentralError::NotInitialised => {
                 Self::configuration(message).with_hint("set it up with: millpond central init")
             }
-            CentralError::UniqueViolation { .. } => Self::new("unique_violation", message),
+            CentralError::UniqueViolation { .. } => Self::new("unique_violation", message)
+                .with_hint("see what is there with: millpond central tenant list"),
             CentralError::NotFound { .. } => Self::new("not_found", message)
                 .with_hint("see the tenants with: millpond central tenant list"),
-            CentralError::Inactive { .. } => Self::refused("inactive", message),
-            CentralError::Invalid { .. } => Self::usage(message),
+            CentralError::Inactive { .. } => Self::refused("inactive", message)
+                .with_hint("an administrator has deactivated it: see millpond central status"),
+            CentralError::Invalid { .. } => Self::usage(message)
+                .with_hint("correct the value; the command's --help tells what it takes"),
             CentralError::Locked { .. } => Self::busy(message).with_hint("try again in a moment"),
             CentralError::Drift { .. } => Self::new("drift", message)
                 .with_hint("see what differs with: millpond central diff"),
@@ -315,8 +326,11 @@ impl From<CentralError> for Failure {
                 .with_hint("name a shadow database on a server of the same major version"),
             CentralError::Migration { .. } => Self::new("migration", message)
                 .with_hint("see how it stands with: millpond central status"),
-            CentralError::ServerTooOld { .. } => Self::configuration(message),
-            _ => Self::new("central", message),
+            CentralError::ServerTooOld { .. } => {
+                Self::configuration(message).with_hint("use a newer PostgreSQL server")
+            }
+            _ => Self::new("central", message)
+                .with_hint("see how it stands with: millpond central status"),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use millpond::collect::spool::{self, BroughtIn, Spooled};
+use millpond::collect::spool::{self, BroughtIn};
 use millpond::config::Config;
 use millpond::domain::tenant::Domain;
 use millpond::domain::user::{Email, User};
@@ -48,17 +48,8 @@ impl Context {
     /// Opens the store, and brings in what hooks could not write.
     pub(super) fn store(&self) -> Result<Store, Failure> {
         let store = Store::open(self.home()?)?;
-        let tenant_of = |spooled: &Spooled| {
-            let folder = spooled.event.folder.clone().unwrap_or_default();
-            self.domain_at(&store, spooled.tenant.as_deref(), &folder)
-                .ok()
-        };
-        match spool::bring_in(&store, tenant_of) {
-            Ok(BroughtIn { set_aside: 0, .. }) => {}
-            Ok(done) => self.output.message(&format!(
-                "{} files of the spool are no events and were set aside as .bad",
-                done.set_aside
-            )),
+        match spool::bring_in(&store) {
+            Ok(done) => self.tell_of_spool(&done),
             Err(error) => self
                 .output
                 .message(&format!("the spool cannot be read: {error}")),
@@ -66,34 +57,54 @@ impl Context {
         Ok(store)
     }
 
+    fn tell_of_spool(&self, done: &BroughtIn) {
+        if done.set_aside > 0 {
+            self.output.message(&format!(
+                "{} files of the spool are no events and were set aside as .bad",
+                done.set_aside
+            ));
+        }
+        if done.waiting > 0 {
+            let reason = done
+                .reason
+                .as_deref()
+                .unwrap_or("the next command goes on with them");
+            let (count, wait) = match done.waiting {
+                1 => ("1 event".to_owned(), "waits"),
+                many => (format!("{many} events"), "wait"),
+            };
+            self.output
+                .message(&format!("{count} {wait} in the spool: {reason}"));
+        }
+    }
+
     /// The tenant that is meant: the flag, else `MILLPOND_TENANT`, else the user's own table of paths, else the
     /// default tenant.
     pub(super) fn domain(&self, store: &Store, flag: Option<&str>) -> Result<Domain, Failure> {
-        self.domain_at(store, flag, &std::env::current_dir().unwrap_or_default())
+        let here = std::env::current_dir().unwrap_or_default();
+        match self.named_at(flag, &here)? {
+            Some(named) => Ok(named),
+            None => default_domain(store),
+        }
     }
 
-    /// The tenant that is meant by work in `folder`.
-    pub(super) fn domain_at(
+    /// The tenant that work in `folder` names, by the flag, the variable or the table of paths; `None` where none of
+    /// them does and the default tenant is meant. Opens no store.
+    pub(super) fn named_at(
         &self,
-        store: &Store,
         flag: Option<&str>,
         folder: &Path,
-    ) -> Result<Domain, Failure> {
+    ) -> Result<Option<Domain>, Failure> {
         if let Some(named) = flag {
-            return Ok(Domain::parse(named)?);
+            return Ok(Some(Domain::parse(named)?));
         }
         if let Some(named) = std::env::var_os("MILLPOND_TENANT").filter(|named| !named.is_empty()) {
-            return Ok(Domain::parse(&named.to_string_lossy())?);
+            return Ok(Some(Domain::parse(&named.to_string_lossy())?));
         }
-        if let Some(path) = Config::path(self.home.as_deref())
-            && let Some(domain) = Config::load(&path)?.tenant_of(folder)
-        {
-            return Ok(domain.clone());
-        }
-        store.default_tenant()?.ok_or_else(|| {
-            Failure::usage("there is no tenant yet")
-                .with_hint("make one with: millpond init --tenant DOMAIN --user EMAIL")
-        })
+        let Some(path) = Config::path(self.home.as_deref()) else {
+            return Ok(None);
+        };
+        Ok(Config::load(&path)?.tenant_of(folder).cloned())
     }
 
     pub(super) fn tenant(&self, store: &Store, flag: Option<&str>) -> Result<TenantStore, Failure> {
@@ -120,6 +131,14 @@ impl Context {
             && io::stdin().is_terminal()
             && io::stderr().is_terminal()
     }
+}
+
+/// The tenant that is meant where nothing names one.
+pub(super) fn default_domain(store: &Store) -> Result<Domain, Failure> {
+    store.default_tenant()?.ok_or_else(|| {
+        Failure::usage("there is no tenant yet")
+            .with_hint("make one with: millpond init --tenant DOMAIN --user EMAIL")
+    })
 }
 
 /// The user that is meant: the flag, else the tenant's default user.

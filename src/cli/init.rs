@@ -121,12 +121,7 @@ fn first_user(store: &Store, domain: &Domain, email: &Email) -> Result<(), Failu
             Err(Error::NotFound { .. }) => {}
             Err(other) => return Err(other),
         }
-        w.users().insert(&new)?;
-        if w.users().list()?.len() == 1 {
-            w.users().set_default(email)
-        } else {
-            Ok(())
-        }
+        w.users().add(&new).map(drop)
     })?;
     Ok(())
 }

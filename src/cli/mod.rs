@@ -7,6 +7,7 @@
 mod central;
 mod central_schemas;
 mod context;
+mod dashboards;
 mod db;
 mod demo;
 mod document;
@@ -17,12 +18,14 @@ mod import;
 mod init;
 mod metrics;
 mod output;
+mod record;
 mod seed;
 mod sessions;
 mod sync;
 mod tenants;
 mod users;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -51,8 +54,8 @@ struct Cli {
 /// What every command takes.
 #[derive(Debug, Args)]
 struct Global {
-    /// Where Millpond keeps its files, instead of the platform's place for them
-    #[arg(long, global = true, value_name = "DIR", env = "MILLPOND_HOME")]
+    /// Where Millpond keeps its files, instead of `MILLPOND_HOME` or the platform's place for them
+    #[arg(long, global = true, value_name = "DIR")]
     home: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long, global = true)]
@@ -78,6 +81,11 @@ enum Command {
     /// A tenant's work sessions
     #[command(subcommand)]
     Session(sessions::SessionCommand),
+    /// Record one call of a tool
+    Record(record::RecordArgs),
+    /// A tenant's dashboards
+    #[command(subcommand)]
+    Dashboard(dashboards::DashboardCommand),
     /// Take one event of a tool's hook on standard input
     Hook(hook::HookArgs),
     /// Bring in what other tools left behind
@@ -106,7 +114,13 @@ pub(crate) fn run() -> ExitCode {
         Err(error) => return usage(&error),
     };
     let output = Output::new(cli.global.json, cli.global.quiet);
-    let context = Context::new(cli.global.home, cli.global.no_input, output);
+    // Not clap's to read: it refuses an empty variable, which says no more than one that is not set.
+    let home = cli.global.home.or_else(|| {
+        std::env::var_os("MILLPOND_HOME")
+            .filter(|home| !home.is_empty())
+            .map(PathBuf::from)
+    });
+    let context = Context::new(home, cli.global.no_input, output);
     match dispatch(cli.command, &context) {
         Ok(code) => code,
         Err(failure) => {
@@ -122,6 +136,8 @@ fn dispatch(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::Tenant(command) => tenants::run(command, context),
         Command::User(command) => users::run(command, context),
         Command::Session(command) => sessions::run(command, context),
+        Command::Record(args) => record::run(&args, context),
+        Command::Dashboard(command) => dashboards::run(command, context),
         Command::Hook(args) => hook::run(&args, context),
         Command::Import(args) => import::run(&args, context),
         Command::Metrics(args) => metrics::run(&args, context),
@@ -140,6 +156,9 @@ fn usage(error: &clap::Error) -> ExitCode {
         error.kind(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
     );
+    if !asked && is_lenient_hook(std::env::args_os().skip(1)) {
+        return ExitCode::SUCCESS;
+    }
     let json = std::env::args_os().any(|argument| argument == "--json");
     if asked || !json {
         // A closed pipe is the reader's choice.
@@ -152,4 +171,19 @@ fn usage(error: &clap::Error) -> ExitCode {
         .with_hint("run the command with --help to see its arguments");
     Output::new(true, false).failure(&failure);
     failure.exit_code()
+}
+
+/// Whether the arguments, right or wrong, call `hook` without `--strict`: it must not disturb the tool that calls it,
+/// and wrong arguments in a tool's settings would disturb it at every call.
+fn is_lenient_hook(arguments: impl Iterator<Item = OsString>) -> bool {
+    let (mut command, mut strict, mut is_value) = (None, false, false);
+    for argument in arguments {
+        strict |= argument == "--strict";
+        if command.is_none() && !is_value && !argument.as_encoded_bytes().starts_with(b"-") {
+            command = Some(argument);
+            continue;
+        }
+        is_value = argument == "--home";
+    }
+    command.is_some_and(|command| command == "hook") && !strict
 }

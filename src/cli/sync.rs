@@ -19,8 +19,8 @@ use millpond_sync::postgres::push::PostgresRemote;
 use serde::Serialize;
 
 use super::context::Context;
-use super::failure::{Failure, chain};
-use super::output::table;
+use super::failure::{ErrorView, Failure, chain};
+use super::output::{known, table, with_errors};
 
 /// A command tries this often in a row before it gives up: with full jitter, 15 s at the most.
 const PATIENCE: Patience = Patience::Attempts(5);
@@ -51,19 +51,13 @@ pub(super) struct TenantReport {
     pub(super) domain: String,
     pub(super) pushed: u64,
     pub(super) batches: u64,
-    pub(super) quarantined: u64,
+    /// Not known where the tenant's file cannot be read, as `pending`.
+    pub(super) quarantined: Option<u64>,
     pub(super) conflicts: u64,
     pub(super) pulled: u64,
-    pub(super) pending: u64,
+    pub(super) pending: Option<u64>,
+    /// Why the run ended early.
     pub(super) error: Option<ErrorView>,
-}
-
-/// Why a tenant's run ended early.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct ErrorView {
-    kind: &'static str,
-    message: String,
-    sqlstate: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -71,17 +65,19 @@ struct Reports {
     tenants: Vec<TenantReport>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct StatusView {
     domain: String,
-    pending: u64,
+    pending: Option<u64>,
     oldest_pending_age_s: Option<i64>,
     last_ack_at: Option<String>,
-    state: &'static str,
-    quarantined: u64,
+    state: Option<&'static str>,
+    quarantined: Option<u64>,
     stream_id: Option<String>,
-    conflicts: u64,
-    enrolled: bool,
+    conflicts: Option<u64>,
+    enrolled: Option<bool>,
+    /// Why the tenant's file cannot be read; nothing else is known then.
+    error: Option<ErrorView>,
 }
 
 #[derive(Debug, Serialize)]
@@ -112,7 +108,7 @@ fn push(named: Option<&str>, context: &Context) -> Result<ExitCode, Failure> {
     let store = context.store()?;
     let mut work = Vec::new();
     for domain in domains(&store, named)? {
-        match store.enrolment(&domain)? {
+        match store.enrolment(&domain).transpose() {
             Some(enrolment) => work.push((domain, enrolment)),
             None if named.is_some() => return Err(not_enrolled(&domain)),
             None => {}
@@ -126,8 +122,13 @@ fn push(named: Option<&str>, context: &Context) -> Result<ExitCode, Failure> {
     let mut tenants = Vec::new();
     for (domain, enrolment) in work {
         // One tenant's trouble is not another's: each is tried, the first trouble makes the exit code.
-        let (report, failure) = push_tenant(&store, &domain, &enrolment, &runtime, context)
-            .or_else(|failure| TenantReport::not_begun(&store, &domain, failure))?;
+        let (report, failure) = enrolment
+            .map_err(Failure::from)
+            .and_then(|enrolment| push_tenant(&store, &domain, &enrolment, &runtime, context))
+            .unwrap_or_else(|failure| {
+                let report = TenantReport::not_begun(&store, &domain, &failure);
+                (report, Some(failure))
+            });
         tenants.push(report);
         worst = worst.or(failure);
     }
@@ -165,8 +166,10 @@ pub(super) fn push_tenant(
 ) -> Result<(TenantReport, Option<Failure>), Failure> {
     let _lock = store.lock_sync(domain)?;
     let tenant = store.tenant(domain)?;
-    let endpoint = Endpoint::parse(&store.enrolment_secret(domain)?)
-        .map_err(|error| Failure::configuration(error.to_string()))?;
+    let endpoint = Endpoint::parse(&store.enrolment_secret(domain)?).map_err(|error| {
+        Failure::configuration(error.to_string())
+            .with_hint("enrol again: ask for a new document (millpond central enroll)")
+    })?;
     let users: Vec<UserId> = enrolment.users.iter().map(|user| user.id).collect();
     let remote = PostgresRemote::new(endpoint, &enrolment.schema_name);
     let outbox = TenantOutbox::open(tenant.clone(), users)?;
@@ -193,24 +196,18 @@ pub(super) fn push_tenant(
              copied); every row was offered again"
         ));
     }
-    let (error, failure, stopped) = match drained {
+    let (failure, sqlstate, stopped) = match drained {
         Ok(()) => (None, None, None),
-        Err(engine::Error::Outbox(error)) => {
-            let failure = Failure::from(error);
-            (Some(ErrorView::of(&failure, None)), Some(failure), None)
-        }
+        Err(engine::Error::Outbox(error)) => (Some(Failure::from(error)), None, None),
         Err(engine::Error::Remote(error)) => {
             let (stopped, sqlstate) = (stop_of(&error), error.sqlstate.clone());
-            let failure = Failure::from(error);
-            (
-                Some(ErrorView::of(&failure, sqlstate)),
-                Some(failure),
-                Some(stopped),
-            )
+            (Some(Failure::from(error)), sqlstate, Some(stopped))
         }
         Err(other) => {
-            let failure = Failure::new("sync", chain(&other));
-            (Some(ErrorView::of(&failure, None)), Some(failure), None)
+            let failure = Failure::new("sync", chain(&other)).with_hint(
+                "nothing is lost: try again, and see how things stand with: millpond sync status",
+            );
+            (Some(failure), None, None)
         }
     };
     let after = tenant.write(|w| {
@@ -228,43 +225,33 @@ pub(super) fn push_tenant(
         domain: domain.to_string(),
         pushed: progress.pushed,
         batches: progress.batches,
-        quarantined: after.quarantined,
+        quarantined: Some(after.quarantined),
         conflicts: progress.conflicts,
         pulled,
-        pending: after.pending,
-        error,
+        pending: Some(after.pending),
+        error: failure
+            .as_ref()
+            .map(|failure| ErrorView::of(failure, sqlstate)),
     };
     Ok((report, failure))
 }
 
 impl TenantReport {
-    /// The report of a run that did not come as far as the network.
-    fn not_begun(
-        store: &Store,
-        domain: &Domain,
-        failure: Failure,
-    ) -> Result<(Self, Option<Failure>), Failure> {
-        let status = store.tenant(domain)?.read(|r| r.outbox().status())?;
-        let report = Self {
+    /// The report of a run that did not come as far as the network, with what the tenant's file still tells.
+    fn not_begun(store: &Store, domain: &Domain, failure: &Failure) -> Self {
+        let status = store
+            .tenant(domain)
+            .and_then(|tenant| tenant.read(|r| r.outbox().status()))
+            .ok();
+        Self {
             domain: domain.to_string(),
             pushed: 0,
             batches: 0,
-            quarantined: status.quarantined,
+            quarantined: status.as_ref().map(|status| status.quarantined),
             conflicts: 0,
             pulled: 0,
-            pending: status.pending,
-            error: Some(ErrorView::of(&failure, None)),
-        };
-        Ok((report, Some(failure)))
-    }
-}
-
-impl ErrorView {
-    fn of(failure: &Failure, sqlstate: Option<String>) -> Self {
-        Self {
-            kind: failure.kind,
-            message: failure.message.clone(),
-            sqlstate,
+            pending: status.map(|status| status.pending),
+            error: Some(ErrorView::of(failure, None)),
         }
     }
 }
@@ -292,7 +279,7 @@ fn bar(domain: &Domain, rows: u64, context: &Context) -> Arc<ProgressBar> {
 }
 
 fn reports(tenants: &[TenantReport]) -> String {
-    table(
+    let told = table(
         [
             "tenant",
             "pushed",
@@ -307,72 +294,94 @@ fn reports(tenants: &[TenantReport]) -> String {
                 tenant.domain.clone(),
                 tenant.pushed.to_string(),
                 tenant.batches.to_string(),
-                tenant.quarantined.to_string(),
+                known(tenant.quarantined),
                 tenant.conflicts.to_string(),
                 tenant.pulled.to_string(),
-                tenant.pending.to_string(),
+                known(tenant.pending),
             ]
         }),
-    )
+    );
+    // Of one tenant alone the failure itself tells.
+    let several = tenants.iter().filter(|_| tenants.len() > 1);
+    let errors = several.map(|tenant| (tenant.domain.as_str(), tenant.error.as_ref()));
+    with_errors(told, errors)
 }
 
 fn status(named: Option<&str>, context: &Context) -> Result<ExitCode, Failure> {
     let store = context.store()?;
-    let mut tenants = Vec::new();
-    for domain in domains(&store, named)? {
-        let status = store.tenant(&domain)?.read(|r| r.outbox().status())?;
-        let syncing = store
-            .lock_sync(&domain)
-            .is_err_and(|error| error.is_transient());
-        let state = match status.stopped {
-            _ if syncing => "syncing",
-            None => "idle",
-            Some(Stopped::Offline) => "offline",
-            Some(Stopped::OpenBreaker) => "open_breaker",
-            Some(Stopped::Gone) => "gone",
-        };
-        let now = store.clock().now();
-        tenants.push(StatusView {
-            enrolled: store.enrolment(&domain)?.is_some(),
-            domain: domain.to_string(),
-            pending: status.pending,
-            oldest_pending_age_s: status
-                .oldest_pending
-                .map(|since| now.millis_since(since) / 1_000),
-            last_ack_at: status.last_ack_at.map(|at| at.to_string()),
-            state,
-            quarantined: status.quarantined,
-            stream_id: status.stream_id.map(|id| id.to_string()),
-            conflicts: status.conflicts,
-        });
-    }
-    context.output.data(&Statuses { tenants }, |all| {
-        table(
-            [
-                "tenant",
-                "state",
-                "pending",
-                "oldest",
-                "last sent",
-                "quarantined",
-            ],
-            all.tenants.iter().map(|tenant| {
-                [
-                    tenant.domain.clone(),
-                    if tenant.enrolled {
-                        tenant.state.to_owned()
-                    } else {
-                        "not enrolled".into()
-                    },
-                    tenant.pending.to_string(),
-                    tenant
-                        .oldest_pending_age_s
-                        .map_or_else(|| "-".into(), |age| format!("{age} s")),
-                    tenant.last_ack_at.clone().unwrap_or_else(|| "never".into()),
-                    tenant.quarantined.to_string(),
-                ]
-            }),
-        )
-    })?;
+    let tenants = domains(&store, named)?
+        .iter()
+        .map(|domain| {
+            // One tenant's damage is not another's: the rest is told.
+            status_of(&store, domain).unwrap_or_else(|failure| StatusView {
+                domain: domain.to_string(),
+                error: Some(ErrorView::of(&failure, None)),
+                ..StatusView::default()
+            })
+        })
+        .collect();
+    context
+        .output
+        .data(&Statuses { tenants }, |all| statuses(&all.tenants))?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn status_of(store: &Store, domain: &Domain) -> Result<StatusView, Failure> {
+    let status = store.tenant(domain)?.read(|r| r.outbox().status())?;
+    let syncing = store.is_syncing(domain)?;
+    let state = match status.stopped {
+        _ if syncing => "syncing",
+        None => "idle",
+        Some(Stopped::Offline) => "offline",
+        Some(Stopped::OpenBreaker) => "open_breaker",
+        Some(Stopped::Gone) => "gone",
+    };
+    let now = store.clock().now();
+    Ok(StatusView {
+        domain: domain.to_string(),
+        pending: Some(status.pending),
+        oldest_pending_age_s: status
+            .oldest_pending
+            .map(|since| now.millis_since(since) / 1_000),
+        last_ack_at: status.last_ack_at.map(|at| at.to_string()),
+        state: Some(state),
+        quarantined: Some(status.quarantined),
+        stream_id: status.stream_id.map(|id| id.to_string()),
+        conflicts: Some(status.conflicts),
+        enrolled: Some(store.enrolment(domain)?.is_some()),
+        error: None,
+    })
+}
+
+fn statuses(tenants: &[StatusView]) -> String {
+    let told = table(
+        [
+            "tenant",
+            "state",
+            "pending",
+            "oldest",
+            "last sent",
+            "quarantined",
+        ],
+        tenants.iter().map(|tenant| {
+            let state = match tenant.enrolled {
+                Some(false) => "not enrolled",
+                _ => tenant.state.unwrap_or("-"),
+            };
+            [
+                tenant.domain.clone(),
+                state.to_owned(),
+                known(tenant.pending),
+                tenant
+                    .oldest_pending_age_s
+                    .map_or_else(|| "-".into(), |age| format!("{age} s")),
+                tenant.last_ack_at.clone().unwrap_or_else(|| "never".into()),
+                known(tenant.quarantined),
+            ]
+        }),
+    );
+    let errors = tenants
+        .iter()
+        .map(|tenant| (tenant.domain.as_str(), tenant.error.as_ref()));
+    with_errors(told, errors)
 }

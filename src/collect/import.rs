@@ -52,7 +52,7 @@ pub struct ImportReport {
     pub lines: u64,
     /// Lines that are no JSON object.
     pub malformed: u64,
-    /// Lines that could not be used, or not wholly: see [`claude`].
+    /// Lines that could not be used, or not wholly: see [`mod@claude`].
     pub skipped: u64,
     /// Sessions that have a row.
     pub sessions: u64,

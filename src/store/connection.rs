@@ -93,12 +93,28 @@ pub(crate) fn open(path: &Path, access: Access, usage: Use) -> Result<Connection
     let connection =
         Connection::open_with_flags(path, FLAGS).map_err(|source| unopened(path, source))?;
     configure(&connection, usage).map_err(|source| unopened(path, source))?;
+    if access == Access::Existing && Header::read(&connection, path)? == Header::BLANK {
+        // What was there is gone: a fresh schema would hide the loss. No tenant is listed before its file is made.
+        return Err(Error::Corrupt {
+            path: path.to_owned(),
+            source: rusqlite::Error::SqliteFailure(
+                ffi::Error::new(ffi::SQLITE_EMPTY),
+                Some("it is empty".to_owned()),
+            ),
+        });
+    }
     Ok(connection)
 }
 
 /// Opens a database that lies in memory and is gone with its connection.
 pub(crate) fn in_memory() -> Result<Connection, Error> {
     Connection::open_in_memory().map_err(error::query("open a database in memory"))
+}
+
+/// Whether the error is that of an existing file in which nothing is written.
+pub(crate) fn is_blank(error: &Error) -> bool {
+    matches!(error, Error::Corrupt { source, .. }
+        if source.sqlite_error().is_some_and(|failure| failure.extended_code == ffi::SQLITE_EMPTY))
 }
 
 /// Sets what every connection is held to.
@@ -126,7 +142,7 @@ pub(crate) fn configure(connection: &Connection, usage: Use) -> rusqlite::Result
 }
 
 /// Tells a damaged file from a missing or forbidden one.
-fn unopened(path: &Path, source: rusqlite::Error) -> Error {
+pub(super) fn unopened(path: &Path, source: rusqlite::Error) -> Error {
     let code = source
         .sqlite_error()
         .map_or(0, |failure| failure.extended_code & 0xff);
@@ -173,6 +189,42 @@ pub(crate) enum Schema {
     Current,
 }
 
+#[derive(Debug, PartialEq, Eq)]
+struct Header {
+    application_id: i64,
+    version: i64,
+    /// Entries of the schema, indexes among them.
+    tables: i64,
+}
+
+impl Header {
+    /// That of a file in which nothing is written.
+    const BLANK: Self = Self {
+        application_id: 0,
+        version: 0,
+        tables: 0,
+    };
+
+    /// In one statement, and so of one moment: another process may be making the file.
+    fn read(connection: &Connection, path: &Path) -> Result<Self, Error> {
+        connection
+            .query_row(
+                "SELECT (SELECT application_id FROM pragma_application_id),
+                        (SELECT user_version FROM pragma_user_version),
+                        (SELECT count(*) FROM sqlite_schema)",
+                [],
+                |row| {
+                    Ok(Self {
+                        application_id: row.get(0)?,
+                        version: row.get(1)?,
+                        tables: row.get(2)?,
+                    })
+                },
+            )
+            .map_err(|source| unopened(path, source))
+    }
+}
+
 /// Reads and checks the header: the kind of file, and a schema that is not newer than `known`.
 pub(crate) fn check_header(
     connection: &Connection,
@@ -180,26 +232,10 @@ pub(crate) fn check_header(
     kind: FileKind,
     known: i64,
 ) -> Result<Schema, Error> {
-    let read = |pragma: &str| {
-        connection
-            .pragma_query_value(None, pragma, |row| row.get::<_, i64>(0))
-            .map_err(|source| unopened(path, source))
-    };
-    let (application_id, version) = (read("application_id")?, read("user_version")?);
-    match (application_id, version) {
-        (0, 0) => {
-            let tables: i64 = connection
-                .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-                .map_err(|source| unopened(path, source))?;
-            // A migration that was cut short leaves its own history table and nothing else.
-            if tables > 2 {
-                Err(Error::OtherProgram {
-                    path: path.to_owned(),
-                })
-            } else {
-                Ok(Schema::Empty)
-            }
-        }
+    let header = Header::read(connection, path)?;
+    match (header.application_id, header.version) {
+        // A migration that was cut short leaves its own history table and nothing else.
+        (0, 0) if header.tables <= 2 => Ok(Schema::Empty),
         (id, _) if id != kind.application_id() => Err(Error::OtherProgram {
             path: path.to_owned(),
         }),
@@ -210,5 +246,26 @@ pub(crate) fn check_header(
         }),
         (_, found) if found < known => Ok(Schema::Older(found)),
         _ => Ok(Schema::Current),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `.cargo/config.toml` asks for, and why, is said there.
+    #[test]
+    fn sqlite_keeps_the_journal_of_a_row_with_a_trigger_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("any.db");
+        let connection = open(&path, Access::Create, Use::Ordinary).unwrap();
+        let options: String = connection
+            .query_row(
+                "SELECT group_concat(compile_options) FROM pragma_compile_options",
+                [],
+                |row| row.get(0),
+            )
+            .unwrap();
+        assert!(options.contains("STMTJRNL_SPILL=524288"), "{options}");
     }
 }

@@ -7,7 +7,9 @@
 //! HOME/spool/                 what a hook could not write
 //! HOME/development            an empty mark: drafts may be tried here, and files reset without a question
 //! ```
-//! Invariants: directories are 0700 and owned by this user; new files are made with `O_EXCL` and 0600.
+//! Invariants: directories are 0700 and owned by this user; new files are made with `O_EXCL` and 0600. Permissions are
+//! changed by making a home alone, and only of a folder that is empty or holds a registry: any other folder that others
+//! may enter is somebody's, and is refused as it is.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write as _};
@@ -19,6 +21,9 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use super::Error;
+
+/// The problem of a home whose folder is not 0700, as [`Error::NotOurs`] names it.
+pub const OTHERS_MAY_ENTER: &str = "others may enter it";
 
 /// The directory that holds everything.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +102,11 @@ impl Home {
         })
     }
 
+    /// Whether a tenant was ever made here.
+    pub(crate) fn has_tenants(&self) -> bool {
+        self.root.join("tenants").exists()
+    }
+
     pub(crate) fn lock_file(&self) -> PathBuf {
         self.root.join("registry.lock")
     }
@@ -118,7 +128,8 @@ impl Home {
         self.root.join("tenants").join(directory.to_string())
     }
 
-    /// Makes the home where there is none, and checks that it is private.
+    /// Makes the home where there is none, and checks that it is private. Closes a folder that others may enter if it
+    /// is empty (made by hand for this) or holds a registry (a home that came open).
     pub(crate) fn create(&self) -> Result<(), Error> {
         if !self.root.is_dir() {
             DirBuilder::new()
@@ -127,10 +138,25 @@ impl Home {
                 .create(&self.root)
                 .map_err(failed("create the directory", &self.root))?;
         }
-        self.check()
+        match self.check() {
+            Err(Error::NotOurs {
+                problem: OTHERS_MAY_ENTER,
+                ..
+            }) if self.is_for_us()? => {
+                fs::set_permissions(&self.root, Permissions::from_mode(0o700))
+                    .map_err(failed("make private the directory", &self.root))
+            }
+            other => other,
+        }
     }
 
-    /// Checks that the home is there, and private to this user.
+    fn is_for_us(&self) -> Result<bool, Error> {
+        let mut entries =
+            fs::read_dir(&self.root).map_err(failed("read the directory", &self.root))?;
+        Ok(self.registry_file().is_file() || entries.next().is_none())
+    }
+
+    /// Checks that the home is there, and private to this user. Changes nothing.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let about = match fs::metadata(&self.root) {
             Ok(about) if about.is_dir() => about,
@@ -153,9 +179,10 @@ impl Home {
             });
         }
         if about.mode() & 0o077 != 0 {
-            // An empty directory that a user made by hand, or mktemp -d on some systems: closing it is what was meant.
-            fs::set_permissions(&self.root, Permissions::from_mode(0o700))
-                .map_err(failed("make private the directory", &self.root))?;
+            return Err(Error::NotOurs {
+                path: self.root.clone(),
+                problem: OTHERS_MAY_ENTER,
+            });
         }
         Ok(())
     }
@@ -221,7 +248,19 @@ pub(crate) fn create_new(path: &Path) -> io::Result<File> {
 /// A lock between processes, held until it is dropped. The file stays: removing it would let two processes hold two.
 #[derive(Debug)]
 pub struct FileLock {
-    _file: File,
+    file: File,
+    announced: Option<File>,
+}
+
+impl Drop for FileLock {
+    /// Closing would do, but for a child process that has not yet let go of what it was born with.
+    fn drop(&mut self) {
+        for file in self.announced.iter().chain([&self.file]) {
+            if let Err(source) = file.unlock() {
+                tracing::warn!(error = %source, "a lock is given back only by closing its file");
+            }
+        }
+    }
 }
 
 impl FileLock {
@@ -229,14 +268,40 @@ impl FileLock {
     pub(crate) fn take(path: &Path) -> Result<Self, Error> {
         let file = Self::open(path)?;
         file.lock().map_err(failed("lock", path))?;
-        Ok(Self { _file: file })
+        Ok(Self::of(file))
+    }
+
+    const fn of(file: File) -> Self {
+        Self {
+            file,
+            announced: None,
+        }
+    }
+
+    /// Shows that the lock is held by a second file, which whoever wants to know may touch: asking about the first
+    /// means holding it for a moment, and would turn away a process that tries to take it just then.
+    pub(crate) fn announced_at(mut self, path: &Path) -> Result<Self, Error> {
+        let file = Self::open(path)?;
+        // Others hold this one only while they ask.
+        file.lock().map_err(failed("lock", path))?;
+        self.announced = Some(file);
+        Ok(self)
+    }
+
+    /// Whether a process holds a lock that it has announced here.
+    pub(crate) fn is_announced(path: &Path) -> Result<bool, Error> {
+        match Self::open(path)?.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(source)) => Err(failed("lock", path)(source)),
+        }
     }
 
     /// Takes the lock if it is free.
     pub(crate) fn try_take(path: &Path, action: &'static str) -> Result<Self, Error> {
         let file = Self::open(path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
+            Ok(()) => Ok(Self::of(file)),
             Err(TryLockError::WouldBlock) => Err(Error::Busy { action }),
             Err(TryLockError::Error(source)) => Err(failed("lock", path)(source)),
         }

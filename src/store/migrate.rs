@@ -177,6 +177,34 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_the_first_version_is_brought_up_with_its_rows() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tenant.db");
+        let lock = folder.path().join("lock");
+        let mut connection = connection::open(&path, Access::Create, Use::Ordinary).unwrap();
+        connection::switch_to_wal(&connection, &path).unwrap();
+        let (kind, embedded) = (FileKind::Tenant, Migrations::embedded());
+        let first = Target::Version(1);
+        run(&mut connection, &path, kind, &embedded, first).unwrap();
+        connection
+            .execute("INSERT INTO meta VALUES ('kept', 'yes')", [])
+            .unwrap();
+        let brought = up_to_date(&mut connection, &path, &lock, kind, &embedded).unwrap();
+        let copy = path.with_extension("db.v1");
+        assert!(copy.exists());
+        assert_eq!(brought, Brought::Upgraded { from: 1, copy });
+        let read = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, String>(0));
+        assert_eq!(
+            read("SELECT value FROM meta WHERE key = 'kept'").unwrap(),
+            "yes"
+        );
+        assert_eq!(
+            read("SELECT user_version || '' FROM pragma_user_version").unwrap(),
+            "2"
+        );
+    }
+
+    #[test]
     fn an_upgrade_leaves_a_copy_of_what_was_there() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tenant.db");

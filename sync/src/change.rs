@@ -96,6 +96,29 @@ pub struct Batch {
     pub changes: Vec<Change>,
 }
 
+/// A batch's place in its stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    /// The stream.
+    pub stream_id: Uuid,
+    /// The batch.
+    pub batch_id: Uuid,
+    /// The batch before it; `None` for the stream's first.
+    pub prev_batch_id: Option<Uuid>,
+}
+
+impl Batch {
+    /// The batch's place in its stream.
+    #[must_use]
+    pub const fn link(&self) -> Link {
+        Link {
+            stream_id: self.stream_id,
+            batch_id: self.batch_id,
+            prev_batch_id: self.prev_batch_id,
+        }
+    }
+}
+
 const fn column(name: &'static str, kind: Kind) -> Column {
     Column {
         name,

@@ -1,15 +1,15 @@
 //! The engine: takes batches from an outbox to a remote until nothing waits.
 //!
 //! Decisions are [`crate::plan`]'s; this carries them out. Invariants: what an offer found is journalled before the
-//! remote's commit; a batch is acknowledged only after it; after any failure the same batch is offered again, so a
-//! repeat is possible and a loss is not.
+//! remote's commit; a batch is acknowledged only after it; after any failure, and at the start of each run, the server
+//! is asked what became of the open batch before anything else is offered, so a repeat is possible and a loss is not.
 
 use tokio::time::Instant;
 
 use crate::backoff;
-use crate::change::Batch;
+use crate::change::{Batch, Link};
 use crate::fault::{Fault, RemoteError};
-use crate::plan::{self, Patience, Recovery, Step};
+use crate::plan::{self, Patience, Recovery, Step, Verdict};
 use crate::port::{Limits, Outbox, Receipt, Remote};
 
 /// A server that forgets a new stream this often in one run is not one to go on with.
@@ -26,6 +26,8 @@ pub struct Progress {
     pub rejected: u64,
     /// Rows that both sides had changed.
     pub conflicts: u64,
+    /// Rows that the server holds in a newer version, from another machine of the same person.
+    pub newer: u64,
     /// Batches that the server had already taken.
     pub recovered: u64,
     /// How often the server was found at an older batch.
@@ -69,6 +71,7 @@ impl<O: Outbox, R: Remote> Engine<O, R> {
                 batches: 0,
                 rejected: 0,
                 conflicts: 0,
+                newer: 0,
                 recovered: 0,
                 rewinds: 0,
                 new_streams: 0,
@@ -92,21 +95,20 @@ impl<O: Outbox, R: Remote> Engine<O, R> {
     /// [`Error`]; everything settled before stands, and the next run goes on from there.
     pub async fn drain(&mut self, mut report: impl FnMut(Progress)) -> Result<(), Error<O::Error>> {
         let mut failures = 0;
-        while let Some(batch) = self
-            .outbox
-            .next_batch(self.limits)
-            .await
-            .map_err(Error::Outbox)?
-        {
-            let begun = Instant::now();
-            match self.settle(&batch).await {
-                Ok(()) => {
+        // An earlier run, or a failure in this one, may have left a batch of which only the server knows the fate.
+        let mut in_doubt = true;
+        loop {
+            match self.step(in_doubt).await {
+                Ok(Done::Nothing) => return Ok(()),
+                Ok(Done::Batch) => {
                     failures = 0;
-                    self.limits = plan::resize(self.limits, batch.changes.len(), begun.elapsed());
+                    in_doubt = false;
                     report(self.progress);
                 }
                 Err(Error::Remote(error)) => {
                     failures += 1;
+                    in_doubt = true;
+                    self.limits = plan::shrink(self.limits);
                     let heard = self.progress != Progress::default();
                     if plan::after_failure(&error, failures, heard, self.patience) == Recovery::Stop
                     {
@@ -114,13 +116,48 @@ impl<O: Outbox, R: Remote> Engine<O, R> {
                     }
                     let wait = backoff::wait(failures, &mut rand::rng());
                     tracing::info!(failures, wait_ms = wait.as_millis(), error = %error, "retrying a batch");
-                    self.limits = plan::shrink(self.limits);
                     tokio::time::sleep(wait).await;
                 }
                 Err(other) => return Err(other),
             }
         }
-        Ok(())
+    }
+
+    /// Settles one batch, after the one that is in doubt.
+    async fn step(&mut self, in_doubt: bool) -> Result<Done, Error<O::Error>> {
+        if in_doubt {
+            self.resolve_doubt().await?;
+        }
+        let Some(batch) = self
+            .outbox
+            .next_batch(self.limits)
+            .await
+            .map_err(Error::Outbox)?
+        else {
+            return Ok(Done::Nothing);
+        };
+        let begun = Instant::now();
+        self.settle(&batch).await?;
+        self.limits = plan::resize(self.limits, batch.changes.len(), begun.elapsed());
+        Ok(Done::Batch)
+    }
+
+    /// Asks the server about a batch that was left open: it is marked, or re-made, so that a batch which was sealed
+    /// too large, or for users who are no longer enrolled, or with rows that have changed, never stands in the way.
+    async fn resolve_doubt(&mut self) -> Result<(), Error<O::Error>> {
+        let Some(open) = self.outbox.unacknowledged().await.map_err(Error::Outbox)? else {
+            return Ok(());
+        };
+        let position = self
+            .remote
+            .position(open.stream_id)
+            .await
+            .map_err(Error::Remote)?;
+        match plan::of_open_batch(open, position) {
+            Verdict::Acknowledge => self.recover(open).await,
+            Verdict::Unseal => self.outbox.unseal(open).await.map_err(Error::Outbox),
+            Verdict::Offer => Ok(()),
+        }
     }
 
     /// Offers one batch and carries out what follows.
@@ -128,17 +165,14 @@ impl<O: Outbox, R: Remote> Engine<O, R> {
         let offer = self.remote.offer(batch).await.map_err(Error::Remote)?;
         match plan::after_offer(offer) {
             Step::Commit(receipt) => self.commit(batch, &receipt).await,
-            Step::Acknowledge => {
-                self.outbox
-                    .acknowledge(batch)
-                    .await
-                    .map_err(Error::Outbox)?;
-                self.progress.recovered += 1;
-                self.count(batch, 0);
-                Ok(())
-            }
+            Step::Acknowledge => self.recover(batch.link()).await,
             Step::Rewind(to) => {
-                if self.outbox.rewind(batch, to).await.map_err(Error::Outbox)? {
+                if self
+                    .outbox
+                    .rewind(batch.link(), to)
+                    .await
+                    .map_err(Error::Outbox)?
+                {
                     tracing::warn!(
                         "the server stands at an older batch: offering again from there"
                     );
@@ -160,13 +194,26 @@ impl<O: Outbox, R: Remote> Engine<O, R> {
             .map_err(Error::Outbox)?;
         self.remote.commit().await.map_err(Error::Remote)?;
         // After the commit: a repeat is harmless, a loss is not.
-        self.outbox
+        self.acknowledge(batch.link()).await?;
+        self.progress.conflicts += count(receipt.conflicts.len());
+        self.progress.newer += count(receipt.newer);
+        Ok(())
+    }
+
+    async fn recover(&mut self, batch: Link) -> Result<(), Error<O::Error>> {
+        self.progress.recovered += 1;
+        self.acknowledge(batch).await
+    }
+
+    async fn acknowledge(&mut self, batch: Link) -> Result<(), Error<O::Error>> {
+        let taken = self
+            .outbox
             .acknowledge(batch)
             .await
             .map_err(Error::Outbox)?;
-        self.progress.conflicts += count(receipt.conflicts.len());
-        self.progress.rejected += count(receipt.rejects.len());
-        self.count(batch, receipt.rejects.len());
+        self.progress.batches += 1;
+        self.progress.rejected += taken.rejected;
+        self.progress.pushed += taken.rows.saturating_sub(taken.rejected);
         Ok(())
     }
 
@@ -185,11 +232,14 @@ impl<O: Outbox, R: Remote> Engine<O, R> {
         self.progress.new_streams += 1;
         self.outbox.begin_anew().await.map_err(Error::Outbox)
     }
+}
 
-    fn count(&mut self, batch: &Batch, rejected: usize) {
-        self.progress.batches += 1;
-        self.progress.pushed += count(batch.changes.len().saturating_sub(rejected));
-    }
+/// What a step came to.
+enum Done {
+    /// Nothing waits.
+    Nothing,
+    /// A batch was settled.
+    Batch,
 }
 
 fn count(rows: usize) -> u64 {

@@ -1,4 +1,4 @@
-//! Millpond's synchronisation: wire types, the engine, and the PostgreSQL side.
+#![doc = include_str!("../README.md")]
 
 pub mod backoff;
 pub mod change;

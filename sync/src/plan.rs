@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::change::Link;
 use crate::fault::{Fault, RemoteError};
 use crate::port::{Limits, Offer, Receipt};
 
@@ -28,6 +29,29 @@ pub fn after_offer(offer: Offer) -> Step {
         Offer::AlreadyApplied => Step::Acknowledge,
         Offer::At(batch) => Step::Rewind(batch),
         Offer::NoStream => Step::BeginAnew,
+    }
+}
+
+/// What becomes of a batch that an earlier attempt left open, now that the server has said where it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The server has it: mark it.
+    Acknowledge,
+    /// The server does not have it: its rows wait again.
+    Unseal,
+    /// The server stands elsewhere: offer it, and see.
+    Offer,
+}
+
+/// What becomes of an open batch, where its stream stands at `position`.
+#[must_use]
+pub fn of_open_batch(open: Link, position: Option<Uuid>) -> Verdict {
+    if position == Some(open.batch_id) {
+        Verdict::Acknowledge
+    } else if position == open.prev_batch_id {
+        Verdict::Unseal
+    } else {
+        Verdict::Offer
     }
 }
 
@@ -124,6 +148,27 @@ mod tests {
             let recovery = after_failure(&error(fault, Some("42501")), 1, true, Patience::Endless);
             assert_eq!(recovery, Recovery::Stop, "{fault:?}");
         }
+    }
+
+    #[test]
+    fn an_open_batch_is_marked_if_the_server_has_it_and_re_made_if_it_stands_before_it() {
+        let id = |n| Uuid::from_u128(n);
+        let link = |prev| Link {
+            stream_id: id(1),
+            batch_id: id(3),
+            prev_batch_id: prev,
+        };
+        assert_eq!(
+            of_open_batch(link(Some(id(2))), Some(id(3))),
+            Verdict::Acknowledge
+        );
+        assert_eq!(
+            of_open_batch(link(Some(id(2))), Some(id(2))),
+            Verdict::Unseal
+        );
+        assert_eq!(of_open_batch(link(None), None), Verdict::Unseal);
+        assert_eq!(of_open_batch(link(Some(id(2))), None), Verdict::Offer);
+        assert_eq!(of_open_batch(link(None), Some(id(9))), Verdict::Offer);
     }
 
     #[test]

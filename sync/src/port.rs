@@ -7,7 +7,7 @@ use std::future::Future;
 
 use uuid::Uuid;
 
-use crate::change::{Batch, Table};
+use crate::change::{Batch, Link, Table};
 use crate::fault::RemoteError;
 
 /// How far a batch may grow. The engine adapts it to what the connection carries.
@@ -79,6 +79,15 @@ pub enum Offer {
 
 /// The side that takes batches.
 pub trait Remote: Send {
+    /// The batch that a stream stands at; `None` where it is not known. Waits for a transaction that is moving it.
+    ///
+    /// # Errors
+    /// Classed by [`RemoteError::fault`].
+    fn position(
+        &mut self,
+        stream_id: Uuid,
+    ) -> impl Future<Output = Result<Option<Uuid>, RemoteError>> + Send;
+
     /// Offers a batch inside one transaction, which stays open when the answer is [`Offer::Applied`].
     ///
     /// # Errors
@@ -92,13 +101,35 @@ pub trait Remote: Send {
     fn commit(&mut self) -> impl Future<Output = Result<(), RemoteError>> + Send;
 }
 
+/// What was acknowledged with a batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// The batch's rows.
+    pub rows: u64,
+    /// Those of them that the server had refused.
+    pub rejected: u64,
+}
+
 /// The side that holds changes until they are taken.
 pub trait Outbox: Send {
     /// What can go wrong on this side.
     type Error: std::error::Error + Send + Sync + 'static;
 
-    /// The batch to offer next: the one that was sealed and not acknowledged, or a newly sealed one, with its rows
-    /// as they are now; `None` when nothing waits.
+    /// The batch that was sealed and not acknowledged, if there is one.
+    ///
+    /// # Errors
+    /// The outbox's own.
+    fn unacknowledged(&mut self) -> impl Future<Output = Result<Option<Link>, Self::Error>> + Send;
+
+    /// Lets the rows of a batch wait again, since the server does not have it: the next is sealed anew, with the
+    /// limits, the users and the rows of then.
+    ///
+    /// # Errors
+    /// The outbox's own.
+    fn unseal(&mut self, batch: Link) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// The batch to offer next: the one that is not acknowledged, or a newly sealed one, with its rows as they are
+    /// now; `None` when nothing waits.
     ///
     /// # Errors
     /// The outbox's own.
@@ -124,8 +155,8 @@ pub trait Outbox: Send {
     /// The outbox's own.
     fn acknowledge(
         &mut self,
-        batch: &Batch,
-    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
+        batch: Link,
+    ) -> impl Future<Output = Result<Acknowledged, Self::Error>> + Send;
 
     /// Goes back to an older batch of the stream, so that what came after waits again; false where the journal does
     /// not know it.
@@ -134,7 +165,7 @@ pub trait Outbox: Send {
     /// The outbox's own.
     fn rewind(
         &mut self,
-        batch: &Batch,
+        batch: Link,
         to: Uuid,
     ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
 

@@ -233,3 +233,159 @@ fn hook_and_transcript_of_one_call_make_one_row_in_either_order() {
         assert_eq!(workstation.tenant()["sessions"], 1);
     }
 }
+
+/// How many calls each of two tenants has, counted from inside their files: no command drains the spool for it.
+fn in_files(acme: &rusqlite::Connection, umbra: &rusqlite::Connection) -> (i64, i64) {
+    let count = |file: &rusqlite::Connection| {
+        file.query_row("SELECT count(*) FROM tool_metrics", [], |row| row.get(0))
+            .unwrap()
+    };
+    (count(acme), count(umbra))
+}
+
+#[test]
+fn a_spooled_event_belongs_to_the_tenant_that_its_hook_meant_whoever_drains_the_spool() {
+    let workstation = Workstation::of_ada();
+    workstation.add_umbra();
+    let (acme, umbra) = (workstation.file(), workstation.file_of("umbra"));
+    let table = workstation.home().join("config.toml");
+    let spool = workstation.home().join("spool");
+    let waiting = || std::fs::read_dir(&spool).map_or(0, Iterator::count);
+
+    // The variable said umbra; the drainer's says acme.
+    umbra.execute_batch("BEGIN IMMEDIATE").unwrap();
+    workstation.run_as(
+        "umbra",
+        &["hook", "claude"],
+        &event("PreToolUse", "t1", &json!({})),
+    );
+    assert_eq!(waiting(), 1);
+    umbra.execute_batch("ROLLBACK").unwrap();
+    workstation.run_as("acme", &["tenant", "list"], "").json();
+    assert_eq!(in_files(&acme, &umbra), (0, 1));
+
+    // Nothing named one, so it was the default tenant; the drainer's variable and table say umbra.
+    acme.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let input = event("PreToolUse", "t2", &json!({}));
+    workstation.run_with_input(&["hook", "claude"], &input);
+    assert_eq!(waiting(), 1);
+    acme.execute_batch("ROLLBACK").unwrap();
+    std::fs::write(&table, "[tenants]\n\"/home/ada/work\" = \"umbra\"\n").unwrap();
+    workstation.run_as("umbra", &["tenant", "list"], "").json();
+    assert_eq!(in_files(&acme, &umbra), (1, 1));
+
+    // The table of paths said umbra; it is gone when the spool is drained.
+    umbra.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let input = event("PreToolUse", "t3", &json!({}));
+    workstation.run_with_input(&["hook", "claude"], &input);
+    assert_eq!(waiting(), 1);
+    umbra.execute_batch("ROLLBACK").unwrap();
+    std::fs::remove_file(&table).unwrap();
+    workstation.run(&["tenant", "list"]).json();
+    assert_eq!((in_files(&acme, &umbra), waiting()), ((1, 2), 0));
+}
+
+#[test]
+fn a_hook_that_is_called_wrongly_keeps_quiet_unless_it_is_strict() {
+    let workstation = Workstation::of_ada();
+    for wrong in [
+        &["hook", "cursor"][..],
+        &["hook"],
+        &["hook", "claude", "--no-such-flag"],
+        &["--quiet", "--home", "/nowhere", "hook", "cursor"],
+        &["--home=/nowhere", "hook", "claude", "more"],
+    ] {
+        let ran = workstation.run(wrong);
+        assert_eq!(
+            (ran.code, ran.stdout.as_str(), ran.stderr.as_str()),
+            (0, "", ""),
+            "{wrong:?}"
+        );
+        let strict = [wrong, &["--strict"]].concat();
+        assert_eq!(workstation.run(&strict).refused(2), "usage", "{strict:?}");
+    }
+    // Whoever asks is told, and another command's argument is no hook.
+    assert!(!workstation.run(&["hook", "--help"]).stdout.is_empty());
+    assert_eq!(workstation.run(&["tenant", "hook"]).refused(2), "usage");
+}
+
+#[test]
+fn an_empty_millpond_home_is_none() {
+    let workstation = Workstation::new();
+    let command = |arguments: &[&str]| {
+        let mut command = workstation.command(arguments);
+        command
+            .env("MILLPOND_HOME", "")
+            .env("HOME", workstation.folder.path())
+            .env_remove("XDG_DATA_HOME")
+            .env_remove("XDG_CONFIG_HOME");
+        command
+    };
+    let ran = Ran::of_command(command(&["tenant", "list"]), "");
+    assert_eq!(ran.refused(78), "no_home");
+    let ran = Ran::of_command(
+        command(&["hook", "claude"]),
+        &event("PreToolUse", "t1", &json!({})),
+    );
+    assert_eq!(
+        (ran.code, ran.stdout.as_str(), ran.stderr.as_str()),
+        (0, "", "")
+    );
+    let made = Ran::of_command(command(&["init"]), "").json();
+    let home = made["home"].as_str().unwrap();
+    assert!(home.starts_with(workstation.folder.path().to_str().unwrap()));
+}
+
+#[test]
+fn one_spooled_file_that_cannot_be_read_keeps_no_other_back_and_whoever_works_is_told() {
+    let workstation = Workstation::of_ada();
+    let file = workstation.file();
+    file.execute_batch("BEGIN IMMEDIATE").unwrap();
+    hook(&workstation, &event("PreToolUse", "t1", &json!({})));
+    file.execute_batch("ROLLBACK").unwrap();
+    let spool = workstation.home().join("spool");
+    std::fs::create_dir(spool.join("0.json")).unwrap();
+    let ran = workstation.run(&["tenant", "show", "acme"]);
+    assert_eq!(ran.json()["tool_metrics"], 1);
+    assert!(
+        ran.stderr.contains("1 event waits in the spool: "),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(ran.stderr.lines().count(), 1);
+    let quiet = workstation.run(&["tenant", "show", "acme", "--quiet"]);
+    assert_eq!(quiet.stderr, "");
+    hook(&workstation, &event("PreToolUse", "t2", &json!({})));
+
+    // An event of a tenant that is not here waits, and the reason is told.
+    let ghost = &["hook", "claude", "--tenant", "ghost"];
+    workstation.run_with_input(ghost, &event("PreToolUse", "t3", &json!({})));
+    std::fs::remove_dir(spool.join("0.json")).unwrap();
+    let ran = workstation.run(&["tenant", "list"]);
+    assert!(
+        ran.stderr.contains("there is no tenant ghost"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn a_registry_that_is_locked_costs_a_hook_a_moment_and_no_event() {
+    let workstation = Workstation::of_ada();
+    #[allow(clippy::disallowed_methods)]
+    let registry = rusqlite::Connection::open(workstation.home().join("registry.db")).unwrap();
+    registry
+        .execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN IMMEDIATE; COMMIT;")
+        .unwrap();
+    let begun = Instant::now();
+    hook(&workstation, &event("PreToolUse", "t1", &json!({})));
+    assert!(
+        begun.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        begun.elapsed()
+    );
+    let spool = workstation.home().join("spool");
+    assert_eq!(std::fs::read_dir(&spool).unwrap().count(), 1);
+    drop(registry);
+    assert_eq!(workstation.tenant()["tool_metrics"], 1);
+}

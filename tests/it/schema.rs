@@ -88,6 +88,20 @@ fn looking_upgrades_nothing() {
 }
 
 #[test]
+fn a_hook_leaves_an_upgrade_to_others() {
+    let closed = closed(&["acme"]);
+    let path = closed.tenants[0].path();
+    let before = version(path);
+    let store = Store::open_with(closed.home.clone(), with_next(NOTES)).unwrap();
+    let refused = store.tenant_for_hook(&domain("acme")).unwrap_err();
+    assert!(matches!(refused, Error::Busy { .. }), "{refused}");
+    assert_eq!(version(path), before);
+    store.tenant(&domain("acme")).unwrap();
+    assert_eq!(version(path), before + 1);
+    store.tenant_for_hook(&domain("acme")).unwrap();
+}
+
+#[test]
 fn a_deployment_copies_each_file_and_upgrades_it() {
     let closed = closed(&["acme", "umbra"]);
     let schemas = Schemas::with(closed.home.clone(), with_next(NOTES)).unwrap();

@@ -189,6 +189,29 @@ async fn a_poisoned_row_is_quarantined_alone_and_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_poisoned_session_keeps_its_own_calls_and_stops_no_other() {
+    let workstation = Workstation::of_ada();
+    let central = Central::for_workstation(&workstation).await;
+    central.enroll(&workstation, &["ada@acme.dev"]);
+    workstation.import(&transcript(workstation.folder.path(), "s1", 60));
+    let file = workstation.file();
+    file.execute_batch("UPDATE metrics_sessions SET description = 'a' || char(0) || 'b'")
+        .unwrap();
+    workstation.import(&transcript(workstation.folder.path(), "s2", 5));
+    let synced = workstation.sync();
+    assert_eq!(
+        (&synced["error"], &synced["pending"]),
+        (&json!(null), &json!(0))
+    );
+    assert_eq!(central.rows("tool_metrics", "source_id").await.len(), 5);
+    // Mended, it goes with all that hangs on it.
+    file.execute("UPDATE metrics_sessions SET description = NULL", [])
+        .unwrap();
+    assert_eq!(workstation.sync()["quarantined"], 0);
+    assert_eq!(assert_equal(&workstation, &central).await, (2, 65));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rows_of_a_user_who_is_not_enrolled_stay_until_an_enrolment_frees_them() {
     let workstation = Workstation::of_ada();
     workstation
@@ -316,6 +339,10 @@ async fn a_central_database_that_is_down_costs_nothing_but_time() {
         (&json!("unreachable"), &json!(5))
     );
     assert_eq!(
+        report["error"]["hint"],
+        "work goes on offline; 5 changes are waiting"
+    );
+    assert_eq!(
         workstation.run(&["sync", "status"]).json()["tenants"][0]["state"],
         "offline"
     );
@@ -355,4 +382,122 @@ async fn what_an_administrator_changes_of_a_user_arrives_with_the_next_sync() {
     workstation.import(&transcript(workstation.folder.path(), "s1", 3));
     workstation.sync();
     assert_eq!(assert_equal(&workstation, &central).await, (1, 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_default_dashboard_that_moved_while_offline_arrives() {
+    let workstation = Workstation::of_ada();
+    let central = Central::for_workstation(&workstation).await;
+    central.enroll(&workstation, &["ada@acme.dev"]);
+    let file = workstation.file();
+    let insert = |id: &str| {
+        file.execute(
+            &format!(
+                "INSERT INTO dashboard_configs (id, user_id, dashboard_name, is_default, created_at, updated_at)
+                 SELECT x'{id}', id, '{id}', 1, 1, 1 FROM users"
+            ),
+            [],
+        )
+        .unwrap();
+    };
+    insert("00000000000040008000000000000001");
+    workstation.sync();
+    workstation.import(&transcript(workstation.folder.path(), "s1", 600));
+    file.execute("UPDATE dashboard_configs SET is_default = 0", [])
+        .unwrap();
+    workstation.import(&transcript(workstation.folder.path(), "s2", 600));
+    insert("00000000000040008000000000000002");
+    let synced = workstation.sync();
+    let again = workstation.sync();
+    let there = central
+        .rows("dashboard_configs", "dashboard_name, is_default")
+        .await;
+    assert_eq!(there.len(), 2, "{synced} {again} {there:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_enrolment_that_drops_a_user_does_not_stall_a_sealed_batch() {
+    let workstation = Workstation::of_ada();
+    workstation
+        .run(&["user", "add", "bob@acme.dev", "--tenant", "acme"])
+        .json();
+    let central = Central::for_workstation(&workstation).await;
+    let document = central.document(&workstation, &["ada@acme.dev", "bob@acme.dev"]);
+    let at = document.find("@127.0.0.1:").unwrap() + "@127.0.0.1:".len();
+    let end = at + document[at..].find('/').unwrap();
+    let moved = format!("{}1{}", &document[..at], &document[end..]);
+    workstation.run_with_input(&["enroll", "-"], &moved).json();
+    let path = transcript(workstation.folder.path(), "b", 4);
+    workstation
+        .run(&[
+            "import",
+            "claude",
+            path.to_str().unwrap(),
+            "--tenant",
+            "acme",
+            "--user",
+            "bob@acme.dev",
+        ])
+        .json();
+    workstation.import(&transcript(workstation.folder.path(), "a", 4));
+    assert_eq!(workstation.run(&["sync"]).code, 69);
+    central.enroll(&workstation, &["ada@acme.dev"]);
+    assert_eq!(workstation.run(&["sync"]).code, 0);
+    assert_eq!(central.rows("tool_metrics", "source_id").await.len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_tenant_keeps_no_other_from_being_synchronised_or_listed() {
+    let workstation = Workstation::of_ada();
+    let central = Central::for_workstation(&workstation).await;
+    central.enroll(&workstation, &["ada@acme.dev"]);
+    workstation.import(&transcript(workstation.folder.path(), "s1", 4));
+    // A tenant that comes before acme, enrolled, and then spoiled.
+    workstation
+        .run(&["tenant", "create", "aaa", "--name", "A"])
+        .json();
+    let aaa = workstation.run(&["tenant", "show", "aaa"]).json();
+    let id = aaa["id"].as_str().unwrap();
+    central
+        .run(
+            &workstation,
+            &["tenant", "create", "aaa", "--name", "A", "--id", id],
+        )
+        .json();
+    let document = central.run(
+        &workstation,
+        &["enroll", "--tenant", "aaa", "--user", "a@a.dev"],
+    );
+    workstation
+        .run_with_input(&["enroll", "-"], &document.stdout)
+        .json();
+    std::fs::write(
+        aaa["path"].as_str().unwrap(),
+        "no database, though it is longer than a header".repeat(100),
+    )
+    .unwrap();
+
+    let ran = workstation.run(&["sync"]);
+    assert_eq!(ran.code, 1, "{}{}", ran.stdout, ran.stderr);
+    let told = ran.any_json();
+    assert_eq!(told["tenants"][0]["error"]["kind"], "corrupt");
+    assert_eq!(told["tenants"][0]["pending"], json!(null));
+    assert_eq!(
+        (&told["tenants"][1]["pushed"], &told["tenants"][1]["error"]),
+        (&json!(5), &json!(null))
+    );
+    for listing in [&["tenant", "list"][..], &["sync", "status"]] {
+        let told = workstation.run(listing).json();
+        let (spoiled, whole) = (&told["tenants"][0], &told["tenants"][1]);
+        assert_eq!(
+            (&spoiled["domain"], &spoiled["error"]["kind"]),
+            (&json!("aaa"), &json!("corrupt"))
+        );
+        assert!(!spoiled["error"]["hint"].as_str().unwrap().is_empty());
+        assert_eq!(
+            (&spoiled["pending"], &whole["pending"], &whole["error"]),
+            (&json!(null), &json!(0), &json!(null)),
+            "{listing:?}"
+        );
+    }
 }

@@ -34,6 +34,13 @@ impl Ran {
         }
     }
 
+    /// Runs a command to its end with an input that it need not read.
+    pub fn of_command(mut command: Command, input: &str) -> Self {
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        Self::of(&child.wait_with_output().unwrap())
+    }
+
     /// The JSON that a command which went well printed.
     #[track_caller]
     pub fn json(&self) -> Value {
@@ -64,6 +71,8 @@ impl Ran {
         );
         let error = &self.any_json()["error"];
         assert!(!error["message"].as_str().unwrap().is_empty());
+        let hint = error["hint"].as_str().unwrap_or_default();
+        assert!(!hint.is_empty(), "no hint: {error}");
         error["kind"].as_str().unwrap().to_owned()
     }
 }
@@ -120,18 +129,14 @@ impl Workstation {
     }
 
     pub fn run_with_input(&self, arguments: &[&str], input: &str) -> Ran {
-        let mut child = self
-            .command(arguments)
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
-        child
-            .stdin
-            .take()
-            .unwrap()
-            .write_all(input.as_bytes())
-            .unwrap();
-        Ran::of(&child.wait_with_output().unwrap())
+        Ran::of_command(self.command(arguments), input)
+    }
+
+    /// Runs with `MILLPOND_TENANT` set.
+    pub fn run_as(&self, tenant: &str, arguments: &[&str], input: &str) -> Ran {
+        let mut command = self.command(arguments);
+        command.env("MILLPOND_TENANT", tenant);
+        Ran::of_command(command, input)
     }
 
     pub fn import(&self, path: &Path) -> Value {
@@ -154,9 +159,22 @@ impl Workstation {
     }
 
     /// The tenant's file, for looking into. The program's own rules do not hold on this connection.
-    #[allow(clippy::disallowed_methods)]
     pub fn file(&self) -> rusqlite::Connection {
-        rusqlite::Connection::open(self.tenant()["path"].as_str().unwrap()).unwrap()
+        self.file_of("acme")
+    }
+
+    #[allow(clippy::disallowed_methods)]
+    pub fn file_of(&self, domain: &str) -> rusqlite::Connection {
+        let tenant = self.run(&["tenant", "show", domain]).json();
+        rusqlite::Connection::open(tenant["path"].as_str().unwrap()).unwrap()
+    }
+
+    /// Adds tenant `umbra` with user `ada@umbra.dev`.
+    pub fn add_umbra(&self) {
+        self.run(&["tenant", "create", "umbra", "--name", "Umbra"])
+            .json();
+        self.run(&["user", "add", "ada@umbra.dev", "--tenant", "umbra"])
+            .json();
     }
 }
 

@@ -5,6 +5,7 @@
 //! quarantine (`batch_no` 0); at most one batch of a stream is sealed and not acknowledged; what a server refused or
 //! disagreed with is journalled before its COMMIT and counts once the batch is acknowledged; nothing is dropped.
 
+mod choose;
 mod seal;
 mod settle;
 
@@ -108,8 +109,8 @@ pub struct OutboxStatus {
 pub struct Quarantined {
     /// The row's table.
     pub table: String,
-    /// The row's id.
-    pub id: Uuid,
+    /// The row's id; hexadecimal digits where another program gave it one that is no UUID.
+    pub id: String,
     /// The version that was refused.
     pub rev: i64,
     /// `rejected`, `user_not_enrolled` or `parent`.
@@ -179,14 +180,14 @@ impl Outbox<'_> {
         self.reader.connection()
     }
 
-    /// Whether a server has ever acknowledged a batch of this file.
+    /// Whether a server may hold a batch of this file: one was offered, even if the answer never came.
     ///
     /// # Errors
     /// What SQLite says.
     pub fn has_synced(&self) -> Result<bool, Error> {
         self.connection()
             .query_row(
-                "SELECT EXISTS (SELECT 1 FROM sync_batches WHERE state = 'acknowledged')",
+                "SELECT EXISTS (SELECT 1 FROM sync_batches WHERE state <> 'sealed')",
                 [],
                 |row| row.get(0),
             )
@@ -198,7 +199,7 @@ impl Outbox<'_> {
     /// # Errors
     /// What SQLite says.
     pub fn unacknowledged(&self) -> Result<Option<SealedBatch>, Error> {
-        let sql = format!("SELECT {BATCH_COLUMNS} FROM sync_batches WHERE state = 'sealed'");
+        let sql = format!("SELECT {BATCH_COLUMNS} FROM sync_batches WHERE state <> 'acknowledged'");
         self.connection()
             .prepare_cached(&sql)
             .and_then(|mut statement| statement.query_row([], batch_from_row).optional())
@@ -264,7 +265,7 @@ impl Outbox<'_> {
                     .query_map([], |row| {
                         Ok(Quarantined {
                             table: row.get(0)?,
-                            id: row.get(1)?,
+                            id: readable_id(row.get_ref(1)?.as_blob()?),
                             rev: row.get(2)?,
                             reason: row.get(3)?,
                             sqlstate: row.get(4)?,
@@ -298,12 +299,12 @@ impl Outbox<'_> {
                 "SELECT count(*) FROM (
                     SELECT DISTINCT table_name, pk FROM change_log
                     WHERE batch_no IS NULL
-                       OR batch_no IN (SELECT batch_no FROM sync_batches WHERE state = 'sealed'))",
+                       OR batch_no IN (SELECT batch_no FROM sync_batches WHERE state <> 'acknowledged'))",
             )?,
             oldest_pending: time(
                 "SELECT changed_at FROM change_log
                  WHERE batch_no IS NULL
-                    OR batch_no IN (SELECT batch_no FROM sync_batches WHERE state = 'sealed')
+                    OR batch_no IN (SELECT batch_no FROM sync_batches WHERE state <> 'acknowledged')
                  ORDER BY changed_at LIMIT 1",
             )
             .or_else(|missing| match missing {
@@ -317,7 +318,7 @@ impl Outbox<'_> {
             quarantined: count("SELECT count(*) FROM quarantine")?,
             conflicts: count(
                 "SELECT count(*) FROM conflicts
-                 WHERE batch_no NOT IN (SELECT batch_no FROM sync_batches WHERE state = 'sealed')",
+                 WHERE batch_no NOT IN (SELECT batch_no FROM sync_batches WHERE state <> 'acknowledged')",
             )?,
             stream_id: self.stream_id()?,
             stopped: self
@@ -361,13 +362,25 @@ impl OutboxMut<'_> {
     }
 }
 
+fn readable_id(raw: &[u8]) -> String {
+    match Uuid::from_slice(raw) {
+        Ok(id) => id.to_string(),
+        Err(_) => raw
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<Vec<_>>()
+            .concat(),
+    }
+}
+
 /// Lets every row of the file wait again, as if none had ever travelled. The caller's transaction.
 pub(super) fn offer_everything(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(
-        "DELETE FROM batch_rejects;
-         DELETE FROM conflicts WHERE batch_no IN (SELECT batch_no FROM sync_batches WHERE state = 'sealed');
-         DELETE FROM sync_batches WHERE state = 'sealed';
-         DELETE FROM change_log WHERE batch_no IS NULL OR batch_no > 0;",
+        "DELETE FROM conflicts WHERE batch_no IN (SELECT batch_no FROM sync_batches WHERE state <> 'acknowledged');
+         DELETE FROM sync_batches WHERE state <> 'acknowledged';
+         DELETE FROM quarantine WHERE reason <> 'user_not_enrolled';
+         DELETE FROM change_log WHERE NOT (batch_no = 0 AND EXISTS (
+            SELECT 1 FROM quarantine q WHERE q.table_name = change_log.table_name AND q.pk = change_log.pk));",
     )?;
     for table in TABLES {
         connection.execute(

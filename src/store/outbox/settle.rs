@@ -41,8 +41,8 @@ pub struct FoundConflict {
 }
 
 impl OutboxMut<'_> {
-    /// Writes down what an offer found, before its COMMIT. It counts once the batch is acknowledged; a further offer
-    /// of the same batch replaces it.
+    /// Writes down what an offer found, before its COMMIT: from here on a server may hold the batch. What was found
+    /// counts once the batch is acknowledged; a further offer of the same batch replaces it.
     ///
     /// # Errors
     /// What SQLite says.
@@ -53,6 +53,11 @@ impl OutboxMut<'_> {
         conflicts: &[FoundConflict],
     ) -> Result<(), Error> {
         let action = "journal a batch's outcome";
+        self.execute(
+            action,
+            "UPDATE sync_batches SET state = 'offered' WHERE batch_no = ?1 AND state = 'sealed'",
+            &[&batch.no],
+        )?;
         self.execute(
             action,
             "DELETE FROM batch_rejects WHERE batch_no = ?1",
@@ -100,20 +105,26 @@ impl OutboxMut<'_> {
         Ok(())
     }
 
-    /// Marks a batch as taken by the server. What it refused goes to quarantine, unless it was edited since; a row in
-    /// conflict waits again above both revs.
+    /// Marks a batch as taken by the server, and returns how many of its rows were refused. Those go to quarantine,
+    /// unless they were edited since; a row in conflict waits again above both revs; what was held and went is free.
     ///
     /// # Errors
-    /// What SQLite says.
-    pub fn acknowledge(&self, batch: &SealedBatch) -> Result<(), Error> {
+    /// [`Error::NotFound`] where the batch is not open, as after a re-keying; what SQLite says.
+    pub fn acknowledge(&self, batch: &SealedBatch) -> Result<u64, Error> {
         let now = self.reader.now().as_micros();
-        self.execute(
+        let marked = self.execute(
             "acknowledge a batch",
-            "UPDATE sync_batches SET state = 'acknowledged', acknowledged_at = ?2 WHERE batch_no = ?1",
+            "UPDATE sync_batches SET state = 'acknowledged', acknowledged_at = ?2
+             WHERE batch_no = ?1 AND state <> 'acknowledged'",
             &[&batch.no, &now],
         )?;
+        if marked == 0 {
+            return Err(Error::not_found("open batch", &batch.batch_id));
+        }
+        self.free_what_went(batch)?;
+        let mut rejected = 0;
         for table in super::TABLES {
-            self.quarantine_rejects(batch, table, now)?;
+            rejected += self.quarantine_rejects(batch, table, now)?;
             self.raise_conflicts(batch, table)?;
         }
         self.execute(
@@ -121,40 +132,77 @@ impl OutboxMut<'_> {
             "DELETE FROM batch_rejects WHERE batch_no = ?1",
             &[&batch.no],
         )?;
-        Ok(())
+        Ok(rejected)
     }
 
-    fn quarantine_rejects(&self, batch: &SealedBatch, table: &str, now: i64) -> Result<(), Error> {
-        // 23503: a call whose session was refused fails by its foreign key. It waits for the session, not for itself.
-        let session = if table == "tool_metrics" {
-            "EXISTS (SELECT 1 FROM quarantine s
-                     WHERE s.table_name = 'metrics_sessions' AND s.pk = t.session_id)"
+    /// A row that was held, removed, and made again goes with a new change: what held it is over.
+    fn free_what_went(&self, batch: &SealedBatch) -> Result<(), Error> {
+        self.execute(
+            "free rows that went",
+            "DELETE FROM quarantine WHERE EXISTS (
+                SELECT 1 FROM change_log c
+                WHERE c.batch_no = ?1 AND c.table_name = quarantine.table_name AND c.pk = quarantine.pk)",
+            &[&batch.no],
+        )
+        .map(drop)
+    }
+
+    fn quarantine_rejects(&self, batch: &SealedBatch, table: &str, now: i64) -> Result<u64, Error> {
+        // 23503: a call whose session was refused fails by its foreign key. It waits for the session, not for itself;
+        // where the session was edited since, and so waits again, the call just waits with it.
+        let (held, waits) = if table == "tool_metrics" {
+            (
+                "EXISTS (SELECT 1 FROM quarantine s
+                         WHERE s.table_name = 'metrics_sessions' AND s.pk = t.session_id)",
+                "EXISTS (SELECT 1 FROM change_log s
+                         WHERE s.table_name = 'metrics_sessions' AND s.table_name <> 'tool_metrics'
+                           AND s.pk = t.session_id AND s.batch_no IS NULL)",
+            )
         } else {
-            "0"
+            ("0", "0")
         };
         self.execute(
+            "let calls wait for their session",
+            &format!(
+                "UPDATE change_log SET batch_no = NULL
+                 WHERE batch_no = ?1 AND table_name = ?2 AND pk IN (
+                    SELECT r.pk FROM batch_rejects r JOIN {table} t ON t.id = r.pk
+                    WHERE r.batch_no = ?1 AND r.table_name = ?2 AND r.sqlstate = '23503'
+                      AND NOT {held} AND {waits})"
+            ),
+            &[&batch.no, &table],
+        )?;
+        let held_back = self.execute(
             "quarantine rows",
             &format!(
                 "INSERT INTO quarantine (table_name, pk, rev, reason, sqlstate, message, since)
                  SELECT r.table_name, r.pk, r.rev,
-                        CASE WHEN r.sqlstate = '23503' AND {session} THEN 'parent' ELSE 'rejected' END,
+                        CASE WHEN r.sqlstate = '23503' AND {held} THEN 'parent' ELSE 'rejected' END,
                         r.sqlstate, r.message, ?3
                  FROM batch_rejects r JOIN {table} t ON t.id = r.pk AND t.rev = r.rev
                  WHERE r.batch_no = ?1 AND r.table_name = ?2
+                   AND (r.sqlstate <> '23503' OR {held} OR NOT {waits})
                  ON CONFLICT (table_name, pk) DO UPDATE
                  SET rev = excluded.rev, reason = excluded.reason, sqlstate = excluded.sqlstate,
                      message = excluded.message"
             ),
             &[&batch.no, &table, &now],
         )?;
-        self.execute(
-            "quarantine rows",
-            "UPDATE change_log SET batch_no = 0
-             WHERE batch_no = ?1 AND table_name = ?2
-               AND pk IN (SELECT pk FROM quarantine WHERE table_name = ?2)",
-            &[&batch.no, &table],
-        )
-        .map(drop)
+        if held_back > 0 {
+            self.execute(
+                "quarantine rows",
+                "UPDATE change_log SET batch_no = 0
+                 WHERE batch_no = ?1 AND table_name = ?2
+                   AND pk IN (SELECT pk FROM quarantine WHERE table_name = ?2)",
+                &[&batch.no, &table],
+            )?;
+        }
+        self.connection()
+            .prepare_cached(
+                "SELECT count(*) FROM batch_rejects WHERE batch_no = ?1 AND table_name = ?2",
+            )
+            .and_then(|mut count| count.query_row(params![batch.no, table], |row| row.get(0)))
+            .map_err(error::query("count what was refused"))
     }
 
     fn raise_conflicts(&self, batch: &SealedBatch, table: &str) -> Result<(), Error> {
@@ -173,6 +221,31 @@ impl OutboxMut<'_> {
             "raise a row in conflict",
             &format!("UPDATE {table} AS t SET rev = rev + 1 WHERE t.id IN ({of_batch})"),
             &[&batch.no, &table],
+        )
+        .map(drop)
+    }
+
+    /// Lets the rows of an open batch wait again: the server does not have it. What an offer of it found is void.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn unseal(&self, batch: &SealedBatch) -> Result<(), Error> {
+        let action = "unseal a batch";
+        self.execute(
+            action,
+            "UPDATE change_log SET batch_no = NULL WHERE batch_no = ?1",
+            &[&batch.no],
+        )?;
+        self.execute(
+            action,
+            "DELETE FROM conflicts WHERE batch_no = ?1",
+            &[&batch.no],
+        )?;
+        // Its rejects go with it, by their foreign key.
+        self.execute(
+            action,
+            "DELETE FROM sync_batches WHERE batch_no = ?1",
+            &[&batch.no],
         )
         .map(drop)
     }
@@ -205,7 +278,7 @@ impl OutboxMut<'_> {
         self.execute(
             action,
             "DELETE FROM conflicts
-             WHERE batch_no IN (SELECT batch_no FROM sync_batches WHERE state = 'sealed')",
+             WHERE batch_no IN (SELECT batch_no FROM sync_batches WHERE state <> 'acknowledged')",
             &[],
         )?;
         self.execute(
@@ -216,7 +289,8 @@ impl OutboxMut<'_> {
         Ok(true)
     }
 
-    /// Begins a new stream and lets every row of the file wait again: the server does not know the old one.
+    /// Begins a new stream and lets every row of the file wait again, but those of users who are not enrolled: the
+    /// server does not know the old one.
     ///
     /// # Errors
     /// What SQLite says.

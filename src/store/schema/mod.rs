@@ -71,7 +71,9 @@ impl File {
     /// Checks that the file says that it is its tenant's.
     fn check_owner(&self, connection: &Connection) -> Result<(), Error> {
         match &self.tenant {
-            Some(owner) if !owner.rekeying => tenant::check_owner(connection, &self.path, owner.id),
+            Some(owner) if !owner.rekeying => {
+                tenant::check_owner(connection, &self.path, &[owner.id])
+            }
             _ => Ok(()),
         }
     }

@@ -32,6 +32,8 @@ pub(crate) struct Statements {
     pub(crate) move_stream: String,
     /// Returns where a stream stands.
     pub(crate) read_stream: String,
+    /// Returns where a stream stands once no transaction is moving it.
+    pub(crate) lock_stream: String,
     /// Records refused rows.
     pub(crate) insert_rejects: String,
 }
@@ -51,6 +53,9 @@ impl Statements {
                  WHERE stream_id = $1 AND batch_id = $4 RETURNING batch_id"
             ),
             read_stream: format!("SELECT batch_id FROM {schema}.sync_streams WHERE stream_id = $1"),
+            lock_stream: format!(
+                "SELECT batch_id FROM {schema}.sync_streams WHERE stream_id = $1 FOR UPDATE"
+            ),
             insert_rejects: format!(
                 "INSERT INTO {schema}.sync_rejects (batch_id, table_name, row_id, rev, sqlstate, message) \
                  SELECT $1, * FROM unnest($2::text[], $3::uuid[], $4::bigint[], $5::text[], $6::text[]) \

@@ -101,22 +101,6 @@ impl Store {
         Self::with_clock(home, Arc::new(SystemClock), Access::Existing)
     }
 
-    /// Opens an existing home for a hook: a registry that is locked is waited for 250 ms and not 5 s.
-    ///
-    /// # Errors
-    /// Those of [`Store::open`].
-    pub fn open_for_hook(home: Home) -> Result<Self, Error> {
-        home.check()?;
-        let registry = Registry::open(&home, Access::Existing, Use::Hook)?;
-        Ok(Self {
-            home,
-            registry,
-            pools: Pools::default(),
-            clock: Arc::new(SystemClock),
-            timeouts: Timeouts::default(),
-        })
-    }
-
     /// Opens a home with a clock of the caller's, making it where there is none.
     ///
     /// # Errors
@@ -126,15 +110,31 @@ impl Store {
         Self::with_clock(home, clock, Access::Create)
     }
 
+    /// Opens an existing home for a process that writes once and ends ([`Store::tenant_for_hook`]): a registry that is
+    /// locked is waited for 250 ms and not 5 s, and its log stays as it is, since making and removing files would cost
+    /// its caller more than the row.
+    ///
+    /// # Errors
+    /// Those of [`Store::open`].
+    pub fn open_for_hook(home: Home) -> Result<Self, Error> {
+        home.check()?;
+        let registry = Registry::open(&home, Access::Existing, Use::Hook)?;
+        Ok(Self::of(home, registry, Arc::new(SystemClock)))
+    }
+
     fn with_clock(home: Home, clock: Arc<dyn Clock>, access: Access) -> Result<Self, Error> {
         let registry = Registry::open(&home, access, Use::Ordinary)?;
-        Ok(Self {
+        Ok(Self::of(home, registry, clock))
+    }
+
+    fn of(home: Home, registry: Registry, clock: Arc<dyn Clock>) -> Self {
+        Self {
             home,
             registry,
             pools: Pools::default(),
             timeouts: Timeouts::default(),
             clock,
-        })
+        }
     }
 
     /// The home that this store is of.

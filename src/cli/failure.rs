@@ -162,7 +162,6 @@ impl From<store::Error> for Failure {
     }
 }
 
-/// The exit code of a failure of the store, and what to do next.
 /// What to say and do where something that was named is not there.
 fn of_missing(what: &str) -> (u8, &'static str) {
     match what {
@@ -190,6 +189,7 @@ fn of_missing(what: &str) -> (u8, &'static str) {
     }
 }
 
+/// The exit code of a failure of the store, and what to do next.
 fn code_and_hint(error: &store::Error) -> (u8, &'static str) {
     use store::Error;
     match error {

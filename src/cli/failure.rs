@@ -169,6 +169,33 @@ impl From<store::Error> for Failure {
     }
 }
 
+/// What to say and do where something that was named is not there.
+fn of_missing(what: &str) -> (u8, &'static str) {
+    match what {
+        "tenant" => (
+            FAILED,
+            "see the tenants of this machine with: millpond tenant list",
+        ),
+        "user" => (
+            FAILED,
+            "add the user with: millpond user add EMAIL --tenant DOMAIN",
+        ),
+        "default user" => (
+            USAGE,
+            "name the user with --user EMAIL, or choose one: millpond user update EMAIL --default",
+        ),
+        "session" => (
+            FAILED,
+            "see the sessions with: millpond session list --tenant DOMAIN",
+        ),
+        "dashboard" => (
+            FAILED,
+            "see a user's dashboards with: millpond dashboard list",
+        ),
+        _ => (FAILED, "list what is there, and name one of it"),
+    }
+}
+
 /// The exit code of a failure of the store, and what to do next.
 fn code_and_hint(error: &store::Error) -> (u8, &'static str) {
     use store::Error;
@@ -196,12 +223,7 @@ fn code_and_hint(error: &store::Error) -> (u8, &'static str) {
         Error::UniqueViolation { .. } => {
             (FAILED, "choose another value, or use what is there already")
         }
-        Error::NotFound {
-            what: "session", ..
-        } => (
-            FAILED,
-            "see the sessions with: millpond session list --tenant DOMAIN",
-        ),
+        Error::NotFound { what, .. } => of_missing(what),
         Error::ForeignKey { .. } | Error::Check { .. } => (
             FAILED,
             "nothing was written: correct what was given and try again",
@@ -218,21 +240,6 @@ fn code_and_hint(error: &store::Error) -> (u8, &'static str) {
             CONFIGURATION,
             "build millpond with the SQLite that comes with it",
         ),
-        Error::NotFound { what: "tenant", .. } => (
-            FAILED,
-            "see the tenants of this machine with: millpond tenant list",
-        ),
-        Error::NotFound { what: "user", .. } => (
-            FAILED,
-            "add the user with: millpond user add EMAIL --tenant DOMAIN",
-        ),
-        Error::NotFound {
-            what: "default user",
-            ..
-        } => (
-            USAGE,
-            "name the user with --user EMAIL, or choose one: millpond user update EMAIL --default",
-        ),
         Error::Busy { .. } | Error::Pool { .. } | Error::TimedOut { .. } => {
             (TRY_AGAIN, "try again in a moment")
         }
@@ -248,12 +255,6 @@ fn code_and_hint(error: &store::Error) -> (u8, &'static str) {
             "let it take rows again with: millpond tenant activate DOMAIN",
         ),
         Error::Denied { .. } => (REFUSED, "ask an admin of the tenant"),
-        Error::NotFound {
-            what: "dashboard", ..
-        } => (
-            FAILED,
-            "see a user's dashboards with: millpond dashboard list",
-        ),
         Error::RecordedTwice { .. } => (REFUSED, "make a new tenant and import into that one"),
         Error::DiskFull { .. } => (
             FAILED,

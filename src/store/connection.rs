@@ -28,7 +28,7 @@ pub(crate) enum Access {
 pub(crate) enum Use {
     /// A connection that does its work and leaves the file in one piece.
     Ordinary,
-    /// A hook: it leaves the log as it is, since moving it into the file would cost its caller four syncs.
+    /// A hook: it leaves a small log as it is, since moving it into the file would cost its caller four syncs.
     Hook,
 }
 
@@ -63,6 +63,11 @@ impl FileKind {
 /// No CREATE: a file that is gone is an error, never a fresh empty one. No mutex: a connection has one user at a time.
 pub(crate) const FLAGS: OpenFlags =
     OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
+
+/// The log that a hook moves into the file when it closes: 256 pages. It has to be some hook that does, where only
+/// hooks come by: each reads the whole log before it writes, and none knows how much of it the file holds already, so
+/// that the log would grow for ever and be copied at every commit once it is past SQLite's own mark.
+const HOOK_LOG: u64 = 1 << 20;
 
 const OLDEST_SAFE_SQLITE: i32 = 3_051_003;
 
@@ -103,6 +108,11 @@ pub(crate) fn open(path: &Path, access: Access, usage: Use) -> Result<Connection
             ),
         });
     }
+    if usage == Use::Hook && log_size(path) < HOOK_LOG {
+        connection
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+            .map_err(|source| unopened(path, source))?;
+    }
     Ok(connection)
 }
 
@@ -117,6 +127,12 @@ pub(crate) fn is_blank(error: &Error) -> bool {
         if source.sqlite_error().is_some_and(|failure| failure.extended_code == ffi::SQLITE_EMPTY))
 }
 
+fn log_size(path: &Path) -> u64 {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    std::fs::metadata(log).map_or(0, |about| about.len())
+}
+
 /// Sets what every connection is held to.
 pub(crate) fn configure(connection: &Connection, usage: Use) -> rusqlite::Result<()> {
     connection.busy_timeout(match usage {
@@ -127,10 +143,6 @@ pub(crate) fn configure(connection: &Connection, usage: Use) -> rusqlite::Result
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true)?;
-    connection.set_db_config(
-        DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE,
-        usage == Use::Hook,
-    )?;
     connection.set_prepared_statement_cache_capacity(64);
     connection.execute_batch(
         "PRAGMA synchronous = FULL;

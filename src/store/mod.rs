@@ -119,24 +119,6 @@ impl Store {
         Self::assemble(home, Arc::new(SystemClock), Access::Existing, migrations)
     }
 
-    /// Opens an existing home for a hook: a registry that is locked is waited for 250 ms and not 5 s.
-    ///
-    /// # Errors
-    /// Those of [`Store::open`].
-    pub fn open_for_hook(home: Home) -> Result<Self, Error> {
-        home.check()?;
-        let migrations = Migrations::embedded();
-        let registry = Registry::open(&home, Access::Existing, Use::Hook, &migrations)?;
-        Ok(Self {
-            home,
-            registry,
-            pools: Pools::default(),
-            clock: Arc::new(SystemClock),
-            timeouts: Timeouts::default(),
-            migrations,
-        })
-    }
-
     /// Opens a home with a clock of the caller's, making it where there is none.
     ///
     /// # Errors
@@ -146,6 +128,19 @@ impl Store {
         Self::assemble(home, clock, Access::Create, Migrations::embedded())
     }
 
+    /// Opens an existing home for a process that writes once and ends ([`Store::tenant_for_hook`]): a registry that is
+    /// locked is waited for 250 ms and not 5 s, and its log stays as it is, since making and removing files would cost
+    /// its caller more than the row.
+    ///
+    /// # Errors
+    /// Those of [`Store::open`].
+    pub fn open_for_hook(home: Home) -> Result<Self, Error> {
+        home.check()?;
+        let migrations = Migrations::embedded();
+        let registry = Registry::open(&home, Access::Existing, Use::Hook, &migrations)?;
+        Ok(Self::of(home, registry, Arc::new(SystemClock), migrations))
+    }
+
     fn assemble(
         home: Home,
         clock: Arc<dyn Clock>,
@@ -153,14 +148,18 @@ impl Store {
         migrations: Migrations,
     ) -> Result<Self, Error> {
         let registry = Registry::open(&home, access, Use::Ordinary, &migrations)?;
-        Ok(Self {
+        Ok(Self::of(home, registry, clock, migrations))
+    }
+
+    fn of(home: Home, registry: Registry, clock: Arc<dyn Clock>, migrations: Migrations) -> Self {
+        Self {
             home,
             registry,
             pools: Pools::default(),
             timeouts: Timeouts::default(),
             clock,
             migrations,
-        })
+        }
     }
 
     /// The home that this store is of.

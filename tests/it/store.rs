@@ -136,6 +136,38 @@ fn a_tenant_s_file_that_is_gone_is_an_error_and_not_a_fresh_empty_one() {
 }
 
 #[test]
+fn the_log_stays_small_where_only_hooks_write() {
+    let fixture = Fixture::new();
+    let tenant = fixture.tenant("acme");
+    let ada = user(&tenant, "ada@acme.dev");
+    let (home, path) = (fixture.store.home().clone(), tenant.path().to_owned());
+    drop((tenant, fixture.store));
+    let session = session(ada.id, "s", 0);
+    let mut largest = 0;
+    for n in 0..200 {
+        let store = Store::open_for_hook(home.clone()).unwrap();
+        let tenant = store
+            .tenant_for_hook(&Domain::parse("acme").unwrap())
+            .unwrap();
+        tenant
+            .write(|w| {
+                w.sessions().record(&session)?;
+                w.tool_metrics()
+                    .record(&call(&session, &format!("c{n}"), n))
+            })
+            .unwrap();
+        drop((tenant, store));
+        let log = std::fs::metadata(path.with_extension("db-wal"));
+        largest = largest.max(log.map_or(0, |about| about.len()));
+    }
+    // Every row writes several pages: all of them in one log would be past 4 MiB.
+    assert!((500_000..1_300_000).contains(&largest), "{largest}");
+    let tenant = Store::open(home).unwrap();
+    let tenant = tenant.tenant(&Domain::parse("acme").unwrap()).unwrap();
+    assert_eq!(tenant.read(|r| r.tool_metrics().count()).unwrap(), 200);
+}
+
+#[test]
 fn a_failed_transaction_leaves_no_trace() {
     let fixture = Fixture::new();
     let tenant = fixture.tenant("acme");

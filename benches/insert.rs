@@ -109,7 +109,9 @@ fn raw_sessions(transaction: &Transaction<'_>, batch: &[Session]) {
                 session.end_inferred,
                 session.total_duration_ms(),
                 "[]",
-                session.productivity_score,
+                session
+                    .productivity_score
+                    .map(millpond::domain::session::Score::as_f64),
                 session.session_type.as_str(),
                 text(session.project_id.as_ref()),
                 "[]",

@@ -4,12 +4,15 @@
 //! # The tenant that work below a folder belongs to; the longest path wins.
 //! [tenants]
 //! "/home/ada/clients/umbra" = "umbra"
+//! "~/clients/dune" = "dune"
 //! ```
+//! Paths are absolute or begin with `~/`; `.` and `..` are taken out of them and of the folder that is asked for by
+//! their text alone, so that `/home/ada/clients/umbra/../acme` is no work of umbra's.
 //! It lies at `MILLPOND_HOME/config.toml` where the home was moved, else in the platform's place for configuration
 //! (`~/.config/millpond/config.toml` on Linux). A missing file is an empty one.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -36,6 +39,14 @@ pub enum ConfigError {
         /// Where and why.
         #[source]
         source: Box<toml::de::Error>,
+    },
+    /// A path of the table does not begin at the root or at the user's home directory.
+    #[error("{} holds the path {key}, which is neither absolute nor begins with ~/", path.display())]
+    RelativePath {
+        /// The file.
+        path: PathBuf,
+        /// The path in question.
+        key: String,
     },
     /// A tenant is named that no tenant can be called.
     #[error("{} names a tenant that is no domain, for the path {key}", path.display())]
@@ -102,7 +113,13 @@ impl Config {
                     key,
                 });
             };
-            tenants.insert(PathBuf::from(key), domain);
+            let Some(folder) = absolute(&key) else {
+                return Err(ConfigError::RelativePath {
+                    path: path.to_owned(),
+                    key,
+                });
+            };
+            tenants.insert(folder, domain);
         }
         Ok(Self { tenants })
     }
@@ -110,12 +127,42 @@ impl Config {
     /// The tenant that work in `folder` belongs to: that of the longest configured path which `folder` lies in.
     #[must_use]
     pub fn tenant_of(&self, folder: &Path) -> Option<&Domain> {
+        let folder = normal(folder);
         self.tenants
             .iter()
             .filter(|(path, _)| folder.starts_with(path))
             .max_by_key(|(path, _)| path.components().count())
             .map(|(_, domain)| domain)
     }
+}
+
+/// A path of the table, in full; `None` where it is relative.
+fn absolute(key: &str) -> Option<PathBuf> {
+    let path = match key.strip_prefix('~') {
+        Some("") => home_directory()?,
+        Some(rest) => home_directory()?.join(rest.strip_prefix('/')?),
+        None => PathBuf::from(key),
+    };
+    path.is_absolute().then(|| normal(&path))
+}
+
+fn home_directory() -> Option<PathBuf> {
+    directories::BaseDirs::new().map(|all| all.home_dir().to_owned())
+}
+
+/// The path without `.` and `..`, by its text alone: the folder may be gone, or be another machine's.
+fn normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                normal.pop();
+            }
+            other => normal.push(other),
+        }
+    }
+    normal
 }
 
 #[cfg(test)]
@@ -136,6 +183,31 @@ mod tests {
         assert_eq!(of("/w/umbra/src"), Some("umbra"));
         assert_eq!(of("/w/umbrage"), Some("acme"));
         assert_eq!(of("/elsewhere"), None);
+    }
+
+    #[test]
+    fn a_path_is_what_it_comes_to_and_begins_at_the_root_or_at_home() {
+        let home = home_directory().unwrap();
+        let config = config(
+            "[tenants]\n\"/w/x/../umbra/\" = \"umbra\"\n\"/w\" = \"acme\"\n\"~/dune\" = \"dune\"\n",
+        )
+        .unwrap();
+        let of = |path: &Path| config.tenant_of(path).map(Domain::as_str);
+        assert_eq!(of(Path::new("/w/umbra/../acme")), Some("acme"));
+        assert_eq!(of(Path::new("/w/./acme/../umbra/src")), Some("umbra"));
+        assert_eq!(of(Path::new("/w/umbra/../../elsewhere")), None);
+        assert_eq!(of(&home.join("dune/src")), Some("dune"));
+    }
+
+    #[test]
+    fn a_relative_path_is_refused() {
+        for bad in ["w", "./w", "../w", "", "~ada/w"] {
+            let refused = config(&format!("[tenants]\n\"{bad}\" = \"acme\""));
+            assert!(
+                matches!(refused, Err(ConfigError::RelativePath { .. })),
+                "{bad}: {refused:?}"
+            );
+        }
     }
 
     #[test]

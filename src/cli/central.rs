@@ -14,6 +14,7 @@ use millpond_sync::postgres::endpoint::Endpoint;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::central_schemas::{self, DiffArgs, MigrateArgs, ResetArgs};
 use super::context::Context;
 use super::document::Document;
 use super::failure::Failure;
@@ -33,8 +34,12 @@ pub(super) struct CentralArgs {
 enum CentralCommand {
     /// Make roles, the control schema and the locks. Running it again changes nothing
     Init,
-    /// Bring every tenant's schema up to date
-    Migrate,
+    /// Bring every tenant's schema up to date; goes on past one that fails
+    Migrate(MigrateArgs),
+    /// Show what differs between each schema and a replay in `SHADOW_DATABASE_URL`; exit 1 if anything does
+    Diff(DiffArgs),
+    /// Make a tenant's schema anew: its users stay, its rows go until devices send them again
+    Reset(ResetArgs),
     /// Tell each tenant's version, drift and last error, and what stayed open
     Status,
     /// The tenants of the central database
@@ -94,19 +99,6 @@ struct DoorView {
     kind: String,
     name: String,
     privilege: String,
-}
-
-#[derive(Debug, Serialize)]
-struct MigratedView {
-    migrated: Vec<String>,
-    failed: Vec<FailedView>,
-}
-
-#[derive(Debug, Serialize)]
-struct FailedView {
-    domain: String,
-    sqlstate: Option<String>,
-    message: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -171,7 +163,15 @@ pub(super) fn run(args: CentralArgs, context: &Context) -> Result<ExitCode, Fail
                     )
                 })?;
             }
-            CentralCommand::Migrate => return migrate(&central, context).await,
+            CentralCommand::Migrate(args) => {
+                return central_schemas::migrate(&args, &central, context).await;
+            }
+            CentralCommand::Diff(args) => {
+                return central_schemas::diff(&args, &central, context).await;
+            }
+            CentralCommand::Reset(args) => {
+                return central_schemas::reset(&args, &central, context).await;
+            }
             CentralCommand::Status => {
                 context
                     .output
@@ -191,7 +191,14 @@ pub(super) fn run(args: CentralArgs, context: &Context) -> Result<ExitCode, Fail
                     .enroll(Domain::parse(&tenant)?.as_str(), &users, public.as_ref())
                     .await?;
                 // The document is the output, with or without --json: it is for `enroll`, and holds a secret.
-                raw(&Document::from(made).to_toml()?)?;
+                let device = made.device_id;
+                raw(&Document::from(made).to_toml()?).map_err(|error| {
+                    // The secret is nowhere else, and the login is there.
+                    Failure::new("io", format!("the document could not be printed: {error}"))
+                        .with_hint(format!(
+                            "revoke the device with: millpond central revoke {device}"
+                        ))
+                })?;
             }
             CentralCommand::Revoke { device } => {
                 let revoked = central.revoke(device).await?;
@@ -267,44 +274,11 @@ async fn tenant(
     }
 }
 
-async fn migrate(central: &Central, context: &Context) -> Result<ExitCode, Failure> {
-    let migrated = central.migrate().await?;
-    let view = MigratedView {
-        migrated: migrated.done,
-        failed: migrated
-            .failed
-            .into_iter()
-            .map(|failed| FailedView {
-                domain: failed.domain,
-                sqlstate: failed.sqlstate,
-                message: failed.message,
-            })
-            .collect(),
-    };
-    context.output.data(&view, |view| {
-        let head = format!(
-            "{} schemas migrated, {} failed",
-            view.migrated.len(),
-            view.failed.len()
-        );
-        lines(
-            head,
-            view.failed
-                .iter()
-                .map(|failed| format!("{}: {}", failed.domain, failed.message)),
-        )
-    })?;
-    Ok(if view.failed.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
-}
-
 fn endpoint(url_file: Option<&Path>) -> Result<Endpoint, Failure> {
     let url = match url_file {
         Some(path) => std::fs::read_to_string(path).map_err(|error| {
             Failure::configuration(format!("cannot read {}: {error}", path.display()))
+                .with_hint("name a file that holds the administrator's database URL")
         })?,
         None => std::env::var("DATABASE_URL").map_err(|_| {
             Failure::configuration("no central database is named")
@@ -337,13 +311,26 @@ impl From<CentralError> for Failure {
             CentralError::NotInitialised => {
                 Self::configuration(message).with_hint("set it up with: millpond central init")
             }
-            CentralError::UniqueViolation { .. } => Self::new("unique_violation", message),
+            CentralError::UniqueViolation { .. } => Self::new("unique_violation", message)
+                .with_hint("see what is there with: millpond central tenant list"),
             CentralError::NotFound { .. } => Self::new("not_found", message)
                 .with_hint("see the tenants with: millpond central tenant list"),
-            CentralError::Inactive { .. } => Self::refused("inactive", message),
-            CentralError::Invalid { .. } => Self::usage(message),
-            CentralError::ServerTooOld { .. } => Self::configuration(message),
-            _ => Self::new("central", message),
+            CentralError::Inactive { .. } => Self::refused("inactive", message)
+                .with_hint("an administrator has deactivated it: see millpond central status"),
+            CentralError::Invalid { .. } => Self::usage(message)
+                .with_hint("correct the value; the command's --help tells what it takes"),
+            CentralError::Locked { .. } => Self::busy(message).with_hint("try again in a moment"),
+            CentralError::Drift { .. } => Self::new("drift", message)
+                .with_hint("see what differs with: millpond central diff"),
+            CentralError::ShadowDiffers { .. } => Self::configuration(message)
+                .with_hint("name a shadow database on a server of the same major version"),
+            CentralError::Migration { .. } => Self::new("migration", message)
+                .with_hint("see how it stands with: millpond central status"),
+            CentralError::ServerTooOld { .. } => {
+                Self::configuration(message).with_hint("use a newer PostgreSQL server")
+            }
+            _ => Self::new("central", message)
+                .with_hint("see how it stands with: millpond central status"),
         }
     }
 }

@@ -49,16 +49,33 @@ impl Context {
     pub(super) fn store(&self) -> Result<Store, Failure> {
         let store = Store::open(self.home()?)?;
         match spool::bring_in(&store) {
-            Ok(BroughtIn { set_aside: 0, .. }) => {}
-            Ok(done) => self.output.message(&format!(
-                "{} files of the spool are no events and were set aside as .bad",
-                done.set_aside
-            )),
+            Ok(done) => self.tell_of_spool(&done),
             Err(error) => self
                 .output
                 .message(&format!("the spool cannot be read: {error}")),
         }
         Ok(store)
+    }
+
+    fn tell_of_spool(&self, done: &BroughtIn) {
+        if done.set_aside > 0 {
+            self.output.message(&format!(
+                "{} files of the spool are no events and were set aside as .bad",
+                done.set_aside
+            ));
+        }
+        if done.waiting > 0 {
+            let reason = done
+                .reason
+                .as_deref()
+                .unwrap_or("the next command goes on with them");
+            let (count, wait) = match done.waiting {
+                1 => ("1 event".to_owned(), "waits"),
+                many => (format!("{many} events"), "wait"),
+            };
+            self.output
+                .message(&format!("{count} {wait} in the spool: {reason}"));
+        }
     }
 
     /// The tenant that is meant: the flag, else `MILLPOND_TENANT`, else the user's own table of paths, else the

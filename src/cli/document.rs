@@ -82,8 +82,10 @@ impl Document {
             ))
             .with_hint("use the same millpond on both sides"));
         }
-        let endpoint = Endpoint::parse(&document.url)
-            .map_err(|error| Failure::configuration(error.to_string()))?;
+        let endpoint = Endpoint::parse(&document.url).map_err(|error| {
+            Failure::configuration(error.to_string())
+                .with_hint("use the file as `millpond central enroll` printed it")
+        })?;
         let users = document.users.iter().map(|user| {
             Ok(EnrolledUser {
                 id: UserId::from_uuid(user.id),

@@ -51,7 +51,8 @@ pub(super) fn run(args: &EnrollArgs, context: &Context) -> Result<ExitCode, Fail
     }
     let store = Store::init(context.home()?)?;
     if !agreed(&store, &document, context)? {
-        return Err(Failure::refused("not_confirmed", "nothing was enrolled"));
+        return Err(Failure::refused("not_confirmed", "nothing was enrolled")
+            .with_hint("answer y to enrol, or run it with --no-input"));
     }
     make_tenant(&store, &document)?;
     let Checked {
@@ -98,7 +99,7 @@ fn read(file: &str) -> Result<String, Failure> {
     };
     match read {
         Ok(_) => Ok(raw),
-        Err(error) => Err(Failure::new("io", format!("cannot read {file}: {error}"))),
+        Err(error) => Err(Failure::new("io", format!("cannot read {file}: {error}")).with_hint("name the file that holds what `millpond central enroll` printed, or - for standard input")),
     }
 }
 

@@ -47,6 +47,8 @@ impl fmt::Display for ErrorView {
     }
 }
 
+const DISK: &str = "check the free disk space and the permissions of the home, and try again";
+
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const REFUSED: u8 = 4;
@@ -75,6 +77,13 @@ impl Failure {
         Self {
             code: REFUSED,
             ..Self::new(kind, message)
+        }
+    }
+
+    pub(super) fn busy(message: impl Into<String>) -> Self {
+        Self {
+            code: TRY_AGAIN,
+            ..Self::new("busy", message)
         }
     }
 
@@ -114,8 +123,19 @@ impl From<InvalidValue> for Failure {
     fn from(error: InvalidValue) -> Self {
         Self {
             code: USAGE,
-            ..Self::new("invalid", error.to_string())
+            ..Self::new("invalid", error.to_string()).with_hint(hint_of_value(error.what))
         }
+    }
+}
+
+const fn hint_of_value(what: &str) -> &'static str {
+    match what.as_bytes() {
+        b"domain" => "name a tenant as acme or acme.dev; see those here with: millpond tenant list",
+        b"cursor" => "give the `next` of the page before, or leave --after out for the first page",
+        b"time" => "give a span (90m, 12h, 30d, 4w), a date (2026-01-31) or 2026-01-31T09:00:00Z",
+        b"email" => "give an address as ada@acme.dev",
+        b"role" | b"plan" => "give one of these",
+        _ => "correct the value; the command's --help tells what it takes",
     }
 }
 
@@ -139,55 +159,143 @@ impl From<store::Error> for Failure {
             );
             return Self::refused(error.kind(), chain(&error)).with_hint(close);
         }
-        let (code, hint) = match &error {
-            Error::NoHome { .. } => (
-                CONFIGURATION,
-                Some("make one with: millpond init --tenant DOMAIN --user EMAIL"),
-            ),
-            Error::NotOurs { .. } => (
-                REFUSED,
-                Some("work as the user who owns it, or choose another place with --home"),
-            ),
-            Error::File { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
-                (REFUSED, Some("check who owns it and its permissions"))
-            }
-            Error::NotFound { what: "tenant", .. } => (
-                FAILED,
-                Some("see the tenants of this machine with: millpond tenant list"),
-            ),
-            Error::NotFound { what: "user", .. } => (
-                FAILED,
-                Some("add the user with: millpond user add EMAIL --tenant DOMAIN"),
-            ),
-            Error::NotFound {
-                what: "default user",
-                ..
-            } => (USAGE, Some("name the user with --user EMAIL")),
-            Error::Busy { .. } | Error::Pool { .. } => (TRY_AGAIN, Some("try again in a moment")),
-            Error::DiskFull { .. } => (
-                FAILED,
-                Some("free some space and try again: nothing was half written"),
-            ),
-            Error::SchemaNewer { .. } => (
-                CONFIGURATION,
-                Some("update millpond: a newer one wrote this file"),
-            ),
-            Error::Corrupt { .. } => (FAILED, Some("restore the file from a backup")),
-            Error::AlreadySynced { .. } => (
-                REFUSED,
-                Some(
-                    "enrol under the id that it has, or make a new tenant and import into that one",
-                ),
-            ),
-            Error::Invalid(_) => (USAGE, None),
-            _ => (FAILED, None),
-        };
+        let (code, hint) = code_and_hint(&error);
         Self {
             kind: error.kind(),
             message: chain(&error),
-            hint: hint.map(str::to_owned),
+            hint: Some(hint.to_owned()),
             code,
         }
+    }
+}
+
+/// What to say and do where something that was named is not there.
+fn of_missing(what: &str) -> (u8, &'static str) {
+    match what {
+        "tenant" => (
+            FAILED,
+            "see the tenants of this machine with: millpond tenant list",
+        ),
+        "user" => (
+            FAILED,
+            "add the user with: millpond user add EMAIL --tenant DOMAIN",
+        ),
+        "default user" => (
+            USAGE,
+            "name the user with --user EMAIL, or choose one: millpond user update EMAIL --default",
+        ),
+        "session" => (
+            FAILED,
+            "see the sessions with: millpond session list --tenant DOMAIN",
+        ),
+        "dashboard" => (
+            FAILED,
+            "see a user's dashboards with: millpond dashboard list",
+        ),
+        _ => (FAILED, "list what is there, and name one of it"),
+    }
+}
+
+/// The exit code of a failure of the store, and what to do next.
+fn code_and_hint(error: &store::Error) -> (u8, &'static str) {
+    use store::Error;
+    match error {
+        Error::NoHome { .. } => (
+            CONFIGURATION,
+            "make one with: millpond init --tenant DOMAIN --user EMAIL",
+        ),
+        Error::NotOurs { .. } => (
+            REFUSED,
+            "work as the user who owns it, or choose another place with --home",
+        ),
+        Error::File { source, .. } => match source.kind() {
+            std::io::ErrorKind::PermissionDenied => {
+                (REFUSED, "check who owns it and its permissions")
+            }
+            std::io::ErrorKind::NotFound => (FAILED, "put it back, or restore it from a backup"),
+            _ => (FAILED, DISK),
+        },
+        Error::Io { .. } => (FAILED, DISK),
+        Error::UniqueViolation { table, .. } if table == "users" => (
+            FAILED,
+            "see the users that are there with: millpond user list --tenant DOMAIN",
+        ),
+        Error::UniqueViolation { .. } => {
+            (FAILED, "choose another value, or use what is there already")
+        }
+        Error::NotFound { what, .. } => of_missing(what),
+        Error::ForeignKey { .. } | Error::Check { .. } => (
+            FAILED,
+            "nothing was written: correct what was given and try again",
+        ),
+        Error::OtherProgram { .. } => (
+            FAILED,
+            "another program's file lies in its place: move it away and restore the tenant's own",
+        ),
+        Error::WrongTenant { .. } => (
+            FAILED,
+            "put the tenant's own file back, or restore it from a backup",
+        ),
+        Error::OldSqlite { .. } => (
+            CONFIGURATION,
+            "build millpond with the SQLite that comes with it",
+        ),
+        Error::Busy { .. } | Error::Pool { .. } | Error::TimedOut { .. } => {
+            (TRY_AGAIN, "try again in a moment")
+        }
+        Error::Stale { .. } => (
+            FAILED,
+            "someone changed it meanwhile: look at it again, then repeat the change",
+        ),
+        Error::Denied {
+            who: "an inactive tenant",
+            ..
+        } => (
+            REFUSED,
+            "let it take rows again with: millpond tenant activate DOMAIN",
+        ),
+        Error::Denied { .. } => (REFUSED, "ask an admin of the tenant"),
+        Error::RecordedTwice { .. } => (REFUSED, "make a new tenant and import into that one"),
+        Error::DiskFull { .. } => (
+            FAILED,
+            "free some space and try again: nothing was half written",
+        ),
+        Error::Corrupt { .. } => (FAILED, "restore the file from a backup"),
+        Error::AlreadySynced { .. } => (
+            REFUSED,
+            "enrol under the id that it has, or make a new tenant and import into that one",
+        ),
+        Error::Invalid(error) => (USAGE, hint_of_value(error.what)),
+        error => schema_code_and_hint(error),
+    }
+}
+
+/// The same where it is about a file's schema, and where nothing better is known.
+const fn schema_code_and_hint(error: &store::Error) -> (u8, &'static str) {
+    use store::Error;
+    match error {
+        Error::SchemaNewer { .. } => (
+            CONFIGURATION,
+            "update millpond: a newer one wrote this file",
+        ),
+        Error::Migration { .. } => (
+            FAILED,
+            "the file is as it was; see how it stands with: millpond db status",
+        ),
+        Error::Drift { .. } => (FAILED, "see what differs with: millpond db diff"),
+        Error::Draft { .. } => (FAILED, "that file is as it was: correct the draft"),
+        Error::NotDevelopment { .. } => (
+            REFUSED,
+            "try drafts in a home of their own: millpond --home DIR init --development",
+        ),
+        Error::NoSourceTree { .. } => (
+            USAGE,
+            "run it in a checkout of Millpond: its migrations are part of the program",
+        ),
+        _ => (
+            FAILED,
+            "try again; if it stays, restore the file from a backup",
+        ),
     }
 }
 
@@ -226,7 +334,7 @@ impl From<RemoteError> for Failure {
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
-        Self::new("io", error.to_string())
+        Self::new("io", error.to_string()).with_hint(DISK)
     }
 }
 

@@ -123,7 +123,8 @@ impl From<ImportError> for Failure {
         match error {
             ImportError::Store(error) => error.into(),
             ImportError::Value(error) => error.into(),
-            other => Self::new("import", chain(&other)),
+            other => Self::new("import", chain(&other))
+                .with_hint("what was read before is kept: try again, it changes nothing twice"),
         }
     }
 }

@@ -25,6 +25,9 @@ pub(super) struct InitArgs {
     /// The person whose work is recorded
     #[arg(long, value_name = "EMAIL", requires = "tenant")]
     user: Option<String>,
+    /// Mark a new home for development: drafts may be pushed, and files reset without a question
+    #[arg(long)]
+    development: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -43,6 +46,9 @@ pub(super) fn run(args: &InitArgs, context: &Context) -> Result<ExitCode, Failur
         (None, None) => None,
     };
     let store = Store::init(context.home()?)?;
+    if args.development && !store.home().is_development() {
+        mark_development(&store)?;
+    }
     let mut tenants = Vec::new();
     if let (Some(domain), Some(name)) = (domain, name) {
         first_tenant(&store, &domain, name)?;
@@ -65,6 +71,18 @@ pub(super) fn run(args: &InitArgs, context: &Context) -> Result<ExitCode, Failur
         )
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Marks the home, unless there is work in it already that may count.
+fn mark_development(store: &Store) -> Result<(), Failure> {
+    if !store.tenants()?.is_empty() {
+        return Err(
+            Failure::refused("not_development", "this home holds tenants already").with_hint(
+                "choose another with --home DIR, or empty this one: millpond db reset --development",
+            ),
+        );
+    }
+    Ok(store.home().mark_development()?)
 }
 
 fn first_tenant(store: &Store, domain: &Domain, name: TenantName) -> Result<(), Failure> {
@@ -103,12 +121,7 @@ fn first_user(store: &Store, domain: &Domain, email: &Email) -> Result<(), Failu
             Err(Error::NotFound { .. }) => {}
             Err(other) => return Err(other),
         }
-        w.users().insert(&new)?;
-        if w.users().list()?.len() == 1 {
-            w.users().set_default(email)
-        } else {
-            Ok(())
-        }
+        w.users().add(&new).map(drop)
     })?;
     Ok(())
 }

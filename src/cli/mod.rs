@@ -5,7 +5,10 @@
 //! 75 locked, 78 configuration.
 
 mod central;
+mod central_schemas;
 mod context;
+mod dashboards;
+mod db;
 mod demo;
 mod document;
 mod enroll;
@@ -15,6 +18,7 @@ mod import;
 mod init;
 mod metrics;
 mod output;
+mod record;
 mod seed;
 mod sessions;
 mod sync;
@@ -77,6 +81,11 @@ enum Command {
     /// A tenant's work sessions
     #[command(subcommand)]
     Session(sessions::SessionCommand),
+    /// Record one call of a tool
+    Record(record::RecordArgs),
+    /// A tenant's dashboards
+    #[command(subcommand)]
+    Dashboard(dashboards::DashboardCommand),
     /// Take one event of a tool's hook on standard input
     Hook(hook::HookArgs),
     /// Bring in what other tools left behind
@@ -91,6 +100,9 @@ enum Command {
     Seed(seed::SeedArgs),
     /// Show the whole way once: seed a home of its own, start a private PostgreSQL, synchronise
     Demo,
+    /// The schemas of the registry and of the tenants' files
+    #[command(subcommand)]
+    Db(db::DbCommand),
     /// Administer the central database (`DATABASE_URL` or --url-file)
     Central(central::CentralArgs),
 }
@@ -124,6 +136,8 @@ fn dispatch(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::Tenant(command) => tenants::run(command, context),
         Command::User(command) => users::run(command, context),
         Command::Session(command) => sessions::run(command, context),
+        Command::Record(args) => record::run(&args, context),
+        Command::Dashboard(command) => dashboards::run(command, context),
         Command::Hook(args) => hook::run(&args, context),
         Command::Import(args) => import::run(&args, context),
         Command::Metrics(args) => metrics::run(&args, context),
@@ -131,6 +145,7 @@ fn dispatch(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::Sync(args) => sync::run(args, context),
         Command::Seed(args) => seed::run(&args, context),
         Command::Demo => demo::run(context),
+        Command::Db(command) => db::run(command, context),
         Command::Central(args) => central::run(args, context),
     }
 }

@@ -68,9 +68,10 @@ impl Output {
             let mut printed = Map::new();
             printed.insert("v".into(), 1.into());
             printed.insert("error".into(), Value::Object(error));
-            // A closed pipe: the exit code still tells.
-            let _ = write_stdout(&Value::Object(printed).to_string());
-            return;
+            if print(&Value::Object(printed).to_string()).is_ok() {
+                return;
+            }
+            // No one reads the object: the message is all that is left.
         }
         write_stderr(&format!("error: {}", failure.message));
         if let Some(hint) = &failure.hint {
@@ -79,14 +80,18 @@ impl Output {
     }
 }
 
-/// Prints a text as it is, whether or not JSON was asked for.
-pub(super) fn raw(text: &str) -> Result<(), Failure> {
-    write_stdout(text.trim_end())
+/// Prints a text as it is, whether or not JSON was asked for. A reader who is gone is an error: it cannot be had again.
+pub(super) fn raw(text: &str) -> io::Result<()> {
+    print(text.trim_end())
+}
+
+fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}").and_then(|()| out.flush())
 }
 
 fn write_stdout(text: &str) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+    match print(text) {
         // The reader has seen enough, as `head` does.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other.map_err(Failure::from),

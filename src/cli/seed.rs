@@ -42,8 +42,9 @@ struct Seeded {
 pub(super) fn run(args: &SeedArgs, context: &Context) -> Result<ExitCode, Failure> {
     let now = millpond::clock::Clock::now(&millpond::clock::SystemClock);
     let until = match &args.until {
-        Some(day) => Timestamp::parse(&format!("{day}T00:00:00Z"))
-            .map_err(|_| Failure::usage("--until is not a date, as in 2026-01-31"))?,
+        Some(day) => Timestamp::parse(&format!("{day}T00:00:00Z")).map_err(|_| {
+            Failure::usage("--until is not a date").with_hint("give a UTC date, as in 2026-01-31")
+        })?,
         None => last_midnight(now)?,
     };
     let options = SeedOptions::new(args.rng, until)?

@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use clap::{Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use millpond::domain::ids::{SessionId, UserId};
-use millpond::domain::session::Session;
+use millpond::domain::session::{Description, ProjectId, Score, Session, SessionType, Tag};
 use millpond::domain::tool_metric::ToolMetric;
 use millpond::domain::units::Timestamp;
 use millpond::domain::user::Email;
@@ -12,13 +12,27 @@ use millpond::store::{Cursor, Error, SessionFilter, SessionSort};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::context::Context;
+use super::context::{Context, user};
 use super::failure::Failure;
 use super::metrics::since;
 use super::output::{lines, table};
+use super::record::by_hand;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SessionCommand {
+    /// Begin a session by hand, now
+    Start(StartArgs),
+    /// End a session, now
+    End {
+        /// The session's id
+        id: Uuid,
+        /// The tenant's domain
+        #[arg(long)]
+        tenant: Option<String>,
+        /// How it went, 0 to 100
+        #[arg(long)]
+        score: Option<f64>,
+    },
     /// List sessions, a page at a time
     List {
         /// The tenant's domain
@@ -48,6 +62,26 @@ pub(super) enum SessionCommand {
         #[arg(long)]
         tenant: Option<String>,
     },
+}
+
+/// What a session that is begun by hand is.
+#[derive(Debug, Args)]
+pub(super) struct StartArgs {
+    /// The tenant's domain
+    #[arg(long)]
+    tenant: Option<String>,
+    /// The user's email address, instead of the default user's
+    #[arg(long, value_name = "EMAIL")]
+    user: Option<String>,
+    /// What it belongs to
+    #[arg(long)]
+    project: Option<String>,
+    /// A word to find it by
+    #[arg(long, value_name = "WORD")]
+    tag: Vec<String>,
+    /// Words for people
+    #[arg(long)]
+    description: Option<String>,
 }
 
 /// The order of a list.
@@ -92,6 +126,21 @@ impl From<Session> for SessionView {
 
 pub(super) fn run(command: SessionCommand, context: &Context) -> Result<ExitCode, Failure> {
     match command {
+        SessionCommand::Start(args) => start(&args, context)?,
+        SessionCommand::End { id, tenant, score } => {
+            let rating = score.map(Score::parse).transpose()?;
+            let store = context.store()?;
+            let tenant = context.tenant(&store, tenant.as_deref())?;
+            let id = SessionId::from_uuid(id);
+            let ended = tenant.write(|w| {
+                let mut session = w.sessions().find(id)?.ok_or_else(|| missing(id))?;
+                session.end_at(w.now())?;
+                session.productivity_score = rating.or(session.productivity_score);
+                w.sessions().update(&session)?;
+                Ok::<_, Error>(session)
+            })?;
+            context.output.data(&SessionView::from(ended), head)?;
+        }
         SessionCommand::List {
             tenant,
             limit,
@@ -119,7 +168,7 @@ pub(super) fn run(command: SessionCommand, context: &Context) -> Result<ExitCode
                 let filter = SessionFilter {
                     user,
                     since: from,
-                    until: None,
+                    ..SessionFilter::default()
                 };
                 r.sessions().list(&filter, sort, usize::from(limit), after)
             })?;
@@ -135,10 +184,7 @@ pub(super) fn run(command: SessionCommand, context: &Context) -> Result<ExitCode
             let tenant = context.tenant(&store, tenant.as_deref())?;
             let id = SessionId::from_uuid(id);
             let shown = tenant.read(|r| {
-                let session = r.sessions().find(id)?.ok_or_else(|| Error::NotFound {
-                    what: "session",
-                    key: id.to_string(),
-                })?;
+                let session = r.sessions().find(id)?.ok_or_else(|| missing(id))?;
                 let calls = r.tool_metrics().of_session(id)?;
                 Ok::<_, Error>(SessionWithCalls {
                     view: session.into(),
@@ -149,6 +195,41 @@ pub(super) fn run(command: SessionCommand, context: &Context) -> Result<ExitCode
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn start(args: &StartArgs, context: &Context) -> Result<(), Failure> {
+    let project_id = (args.project.as_deref())
+        .map(|raw| ProjectId::parse("project", raw))
+        .transpose()?;
+    let description = (args.description.as_deref())
+        .map(|raw| Description::parse("description", raw))
+        .transpose()?;
+    let tags: Result<Vec<_>, _> = args.tag.iter().map(|raw| Tag::parse("tag", raw)).collect();
+    let kind = SessionType::parse("session type", "manual")?;
+    let tags = tags?;
+    let store = context.store()?;
+    let tenant = context.tenant(&store, args.tenant.as_deref())?;
+    let user = user(&tenant, args.user.as_deref())?;
+    let begun = tenant.write(|w| {
+        let source = by_hand()?;
+        let id = SessionId::derive(user.id, &source, None);
+        let session = Session {
+            project_id,
+            description,
+            tags,
+            ..Session::begun(id, user.id, source, None, kind, w.now(), w.now())
+        };
+        w.sessions().insert(&session)?;
+        Ok::<_, Error>(session)
+    })?;
+    context.output.data(&SessionView::from(begun), head)
+}
+
+fn missing(id: SessionId) -> Error {
+    Error::NotFound {
+        what: "session",
+        key: id.to_string(),
+    }
 }
 
 fn duration(millis: Option<i64>) -> String {
@@ -183,10 +264,10 @@ fn list(sessions: &SessionList) -> String {
     lines(rows, [shown].into_iter().chain(next))
 }
 
-fn show(shown: &SessionWithCalls) -> String {
-    let session = &shown.view.session;
+fn head(view: &SessionView) -> String {
+    let session = &view.session;
     let end = |end: Option<Timestamp>| end.map_or_else(|| "open".into(), |end| end.to_string());
-    let head = format!(
+    format!(
         "session {}\n  from     {}\n  to       {}{}\n  project  {}\n  source   {}\n",
         session.id,
         session.session_start,
@@ -198,21 +279,25 @@ fn show(shown: &SessionWithCalls) -> String {
         },
         project(session),
         session.source,
-    );
-    head + &table(
-        ["start", "tool", "ms", "clock", "outcome", "program"],
-        shown.calls.iter().map(|call| {
-            [
-                call.started_at.to_string(),
-                call.tool_name.to_string(),
-                call.total_duration_ms
-                    .map_or_else(|| "-".into(), |millis| millis.to_string()),
-                call.duration_source.as_str().to_owned(),
-                call.outcome.as_str().to_owned(),
-                call.program
-                    .as_ref()
-                    .map_or_else(String::new, ToString::to_string),
-            ]
-        }),
     )
+}
+
+fn show(shown: &SessionWithCalls) -> String {
+    head(&shown.view)
+        + &table(
+            ["start", "tool", "ms", "clock", "outcome", "program"],
+            shown.calls.iter().map(|call| {
+                [
+                    call.started_at.to_string(),
+                    call.tool_name.to_string(),
+                    call.total_duration_ms
+                        .map_or_else(|| "-".into(), |millis| millis.to_string()),
+                    call.duration_source.as_str().to_owned(),
+                    call.outcome.as_str().to_owned(),
+                    call.program
+                        .as_ref()
+                        .map_or_else(String::new, ToString::to_string),
+                ]
+            }),
+        )
 }

@@ -166,8 +166,10 @@ pub(super) fn push_tenant(
 ) -> Result<(TenantReport, Option<Failure>), Failure> {
     let _lock = store.lock_sync(domain)?;
     let tenant = store.tenant(domain)?;
-    let endpoint = Endpoint::parse(&store.enrolment_secret(domain)?)
-        .map_err(|error| Failure::configuration(error.to_string()))?;
+    let endpoint = Endpoint::parse(&store.enrolment_secret(domain)?).map_err(|error| {
+        Failure::configuration(error.to_string())
+            .with_hint("enrol again: ask for a new document (millpond central enroll)")
+    })?;
     let users: Vec<UserId> = enrolment.users.iter().map(|user| user.id).collect();
     let remote = PostgresRemote::new(endpoint, &enrolment.schema_name);
     let outbox = TenantOutbox::open(tenant.clone(), users)?;
@@ -326,9 +328,7 @@ fn status(named: Option<&str>, context: &Context) -> Result<ExitCode, Failure> {
 
 fn status_of(store: &Store, domain: &Domain) -> Result<StatusView, Failure> {
     let status = store.tenant(domain)?.read(|r| r.outbox().status())?;
-    let syncing = store
-        .lock_sync(domain)
-        .is_err_and(|error| error.is_transient());
+    let syncing = store.is_syncing(domain)?;
     let state = match status.stopped {
         _ if syncing => "syncing",
         None => "idle",

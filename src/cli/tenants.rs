@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use millpond::domain::ids::TenantId;
-use millpond::domain::tenant::{Domain, NewTenant, Plan, Tenant, TenantName};
+use millpond::domain::tenant::{
+    DataRegion, Domain, NewTenant, Plan, Tenant, TenantChange, TenantName,
+};
 use millpond::domain::user::Email;
 use millpond::store::{Error, Store};
 use serde::Serialize;
@@ -34,6 +36,36 @@ pub(super) enum TenantCommand {
     List,
     /// Show one tenant
     Show {
+        /// Its domain
+        domain: String,
+    },
+    /// Change what is said of a tenant; what is not named stays
+    Update {
+        /// Its domain
+        domain: String,
+        /// Its name for people
+        #[arg(long)]
+        name: Option<String>,
+        /// basic, professional, enterprise or custom
+        #[arg(long)]
+        plan: Option<String>,
+        /// Whom to write to
+        #[arg(long, value_name = "EMAIL")]
+        admin_email: Option<String>,
+        /// Whom to send bills to
+        #[arg(long, value_name = "EMAIL")]
+        billing_email: Option<String>,
+        /// Where its rows may lie, as eu-central
+        #[arg(long, value_name = "REGION")]
+        data_region: Option<String>,
+    },
+    /// Let a tenant take rows again
+    Activate {
+        /// Its domain
+        domain: String,
+    },
+    /// Let a tenant take no more rows; what it has stays, and still travels
+    Deactivate {
         /// Its domain
         domain: String,
     },
@@ -105,8 +137,40 @@ pub(super) fn run(command: TenantCommand, context: &Context) -> Result<ExitCode,
             let tenant = store.find_tenant(&Domain::parse(&domain)?)?;
             context.output.data(&view(&store, &tenant)?, show)?;
         }
+        TenantCommand::Update {
+            domain,
+            name,
+            plan,
+            admin_email,
+            billing_email,
+            data_region,
+        } => {
+            let email = |raw: Option<String>| raw.map(|raw| Email::parse(&raw)).transpose();
+            let change = TenantChange {
+                name: (name.map(|raw| TenantName::parse("name", &raw))).transpose()?,
+                plan: plan.map(|raw| Plan::parse(&raw)).transpose()?,
+                admin_email: email(admin_email)?.map(Some),
+                billing_email: email(billing_email)?.map(Some),
+                data_region: (data_region.map(|raw| DataRegion::parse("data region", &raw)))
+                    .transpose()?
+                    .map(Some),
+                ..TenantChange::default()
+            };
+            let store = context.store()?;
+            let tenant = store.update_tenant(&Domain::parse(&domain)?, &change)?;
+            context.output.data(&view(&store, &tenant)?, show)?;
+        }
+        TenantCommand::Activate { domain } => set_active(context, &domain, true)?,
+        TenantCommand::Deactivate { domain } => set_active(context, &domain, false)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Lets a tenant take rows, or no longer, and prints it.
+fn set_active(context: &Context, domain: &str, is_active: bool) -> Result<(), Failure> {
+    let store = context.store()?;
+    let tenant = store.set_tenant_active(&Domain::parse(domain)?, is_active)?;
+    context.output.data(&view(&store, &tenant)?, show)
 }
 
 /// A tenant with what its file holds.

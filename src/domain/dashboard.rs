@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::ids::{DashboardId, UserId};
+use super::json::JsonObject;
 use super::session::Description;
 use super::units::{InvalidValue, Text, Timestamp};
 use super::user::Role;
@@ -50,7 +51,7 @@ pub struct Dashboard {
     /// Words for people.
     pub description: Option<Description>,
     /// Its widgets and where they stand.
-    pub widget_layout: serde_json::Map<String, serde_json::Value>,
+    pub widget_layout: JsonObject,
     /// Whether it is the one that its user sees first.
     pub is_default: bool,
     /// Whether everyone in the tenant sees it.
@@ -65,4 +66,37 @@ pub struct Dashboard {
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
+}
+
+impl Dashboard {
+    /// Whether a user of that role sees it: its own user, everyone where it is public, and the roles it is shared
+    /// with. An admin and a manager see every one.
+    #[must_use]
+    pub fn is_seen_by(&self, user: UserId, role: Role) -> bool {
+        self.user_id == user
+            || self.is_public
+            || self.shared_with_roles.contains(&role)
+            || matches!(role, Role::Admin | Role::Manager)
+    }
+}
+
+/// What a dashboard was like before an edit.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DashboardVersion {
+    /// The version that was replaced.
+    pub version: i64,
+    /// When it had come to be.
+    pub updated_at: Timestamp,
+    /// The name that it had.
+    pub dashboard_name: DashboardName,
+    /// The words that it had.
+    pub description: Option<Description>,
+    /// Its widgets and where they stood.
+    pub widget_layout: JsonObject,
+    /// Whether everyone saw it.
+    pub is_public: bool,
+    /// How often it read its figures again.
+    pub refresh_interval: RefreshInterval,
+    /// The roles that saw it.
+    pub shared_with_roles: Vec<Role>,
 }

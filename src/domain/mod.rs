@@ -6,6 +6,8 @@
 
 pub mod dashboard;
 pub mod ids;
+pub mod json;
+pub mod permission;
 pub mod session;
 pub mod tenant;
 pub mod tool_metric;

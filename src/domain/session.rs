@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::ids::{SessionId, UserId};
-use super::units::{Text, Timestamp};
+use super::units::{InvalidValue, Text, Timestamp};
 
 /// Where rows come from: the tool, never the channel, as `claude`, `codex`, `manual`.
 pub type Source = Text<40>;
@@ -15,8 +15,35 @@ pub type SourceId = Text<200>;
 pub type SessionType = Text<50>;
 /// What the work belonged to: the last part of the working directory, unless told otherwise.
 pub type ProjectId = Text<255>;
+/// A word to find a session by.
+pub type Tag = Text<64>;
 /// Words for people.
 pub type Description = Text<2000>;
+
+/// A productivity score: 0 to 100.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize)]
+#[serde(transparent)]
+pub struct Score(f64);
+
+impl Score {
+    /// Takes a score.
+    ///
+    /// # Errors
+    /// When it is not within 0 to 100.
+    pub fn parse(raw: f64) -> Result<Self, InvalidValue> {
+        if (0.0..=100.0).contains(&raw) {
+            Ok(Self(raw))
+        } else {
+            Err(InvalidValue::new("productivity score", "must be 0 to 100"))
+        }
+    }
+
+    /// The score as a number.
+    #[must_use]
+    pub const fn as_f64(self) -> f64 {
+        self.0
+    }
+}
 
 /// A work session of one user.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -34,13 +61,13 @@ pub struct Session {
     /// The distinct names of the tools that the session's calls used, in order.
     pub tools_used: BTreeSet<String>,
     /// 0 to 100, where something gives a score.
-    pub productivity_score: Option<f64>,
+    pub productivity_score: Option<Score>,
     /// The kind of work.
     pub session_type: SessionType,
     /// What it belonged to.
     pub project_id: Option<ProjectId>,
     /// Words to find it by.
-    pub tags: Vec<String>,
+    pub tags: Vec<Tag>,
     /// How often the user broke in.
     pub interruptions_count: i64,
     /// Time in focus, where something measures it.
@@ -85,6 +112,19 @@ impl Session {
             source_id,
             created_at: now,
         }
+    }
+
+    /// Ends the session at a time that was told.
+    ///
+    /// # Errors
+    /// When that lies before its start.
+    pub fn end_at(&mut self, end: Timestamp) -> Result<(), InvalidValue> {
+        if end < self.session_start {
+            return Err(InvalidValue::new("session end", "lies before its start"));
+        }
+        self.session_end = Some(end);
+        self.end_inferred = false;
+        Ok(())
     }
 
     /// Whole milliseconds from start to end, where there is an end.
@@ -164,6 +204,17 @@ mod tests {
             [2, 1, 0],
         ] {
             assert_eq!(absorbed(order), expected);
+        }
+    }
+
+    #[test]
+    fn an_end_before_the_start_and_a_score_of_101_are_refused() {
+        let mut open = session(5, None, false);
+        let before = Timestamp::from_micros(4_999_999).unwrap();
+        assert!(open.end_at(before).is_err());
+        assert_eq!(open.session_end, None);
+        for bad in [101.0, -0.1, f64::NAN, f64::INFINITY] {
+            assert!(Score::parse(bad).is_err(), "{bad} was taken");
         }
     }
 

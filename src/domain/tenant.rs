@@ -5,11 +5,14 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::ids::TenantId;
+use super::json::JsonObject;
 use super::units::{InvalidValue, Text, Timestamp};
 use super::user::Email;
 
 /// A tenant's name for people.
 pub type TenantName = Text<100>;
+/// Where a tenant's rows may lie.
+pub type DataRegion = Text<100>;
 
 /// A tenant's name for commands, as `acme` or `acme.dev`: 1 to 253 lower-case letters, digits, dots and hyphens, each
 /// part between dots beginning and ending with a letter or digit (the form of RFC 1123's host names).
@@ -111,6 +114,25 @@ impl Plan {
     }
 }
 
+/// What changes of a tenant; what is `None` stays. Its id and its domain never change by this.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TenantChange {
+    /// The name for people.
+    pub name: Option<TenantName>,
+    /// The plan.
+    pub plan: Option<Plan>,
+    /// Whom to write to; `Some(None)` forgets the address.
+    pub admin_email: Option<Option<Email>>,
+    /// Whom to send bills to; `Some(None)` forgets the address.
+    pub billing_email: Option<Option<Email>>,
+    /// Where its rows may lie; `Some(None)` forgets it.
+    pub data_region: Option<Option<DataRegion>>,
+    /// What programs note of it.
+    pub metadata: Option<JsonObject>,
+    /// What it is held to.
+    pub compliance_settings: Option<JsonObject>,
+}
+
 /// What a new tenant is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewTenant {
@@ -143,6 +165,14 @@ pub struct Tenant {
     pub is_active: bool,
     /// Whom to write to.
     pub admin_email: Option<String>,
+    /// Whom to send bills to.
+    pub billing_email: Option<String>,
+    /// Where its rows may lie, as `eu-central`.
+    pub data_region: Option<DataRegion>,
+    /// What programs note of it.
+    pub metadata: JsonObject,
+    /// What it is held to.
+    pub compliance_settings: JsonObject,
     /// When it was made here.
     pub created_at: Timestamp,
     /// When its entry last changed.

@@ -5,12 +5,27 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::ids::UserId;
+use super::json::JsonObject;
 use super::units::{InvalidValue, Text, Timestamp};
 
 /// A first or last name.
 pub type PersonName = Text<100>;
 /// A time zone's name in the IANA database, as `Europe/Vienna`. That there is such a zone is not checked.
 pub type ZoneName = Text<64>;
+
+/// Who vouches for a user, as `okta` or `https://accounts.google.com`.
+pub type SsoProvider = Text<100>;
+/// What that one calls the user.
+pub type SsoUserId = Text<255>;
+
+/// A user as an identity provider knows it; unique in the tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SsoIdentity {
+    /// Who vouches for the user.
+    pub provider: SsoProvider,
+    /// What that one calls the user.
+    pub user_id: SsoUserId,
+}
 
 /// An email address, lower-cased, of at most 320 characters: one `@` with something on both sides, no spaces.
 /// Nothing more is checked, since only a message sent tells whether an address exists.
@@ -141,8 +156,16 @@ pub struct User {
     pub last_name: Option<PersonName>,
     /// The role.
     pub role: Role,
+    /// The user as an identity provider knows it, where one does.
+    pub sso: Option<SsoIdentity>,
+    /// When the user last logged in.
+    pub last_login: Option<Timestamp>,
+    /// How often the user has logged in.
+    pub login_count: i64,
     /// The IANA time zone that the user's days are cut in.
-    pub timezone: String,
+    pub timezone: ZoneName,
+    /// What the user likes, as programs understand it.
+    pub preferences: JsonObject,
     /// Whether the user may work.
     pub is_active: bool,
     /// When the user was made here.

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::domain::InvalidValue;
 use crate::domain::dashboard::{Dashboard, DashboardName, RefreshInterval};
 use crate::domain::ids::{DashboardId, UserId};
+use crate::domain::json::JsonObject;
 use crate::domain::session::Description;
 use crate::domain::units::Timestamp;
 use crate::domain::user::Role;
@@ -77,7 +78,7 @@ impl Plan {
             user_id: user,
             dashboard_name: name,
             description: Some(Description::parse("description", self.description)?),
-            widget_layout: self.layout(),
+            widget_layout: JsonObject::of("layout", self.layout())?,
             is_default: self.is_default,
             is_public: self.is_public,
             refresh_interval: RefreshInterval::parse(self.refresh)?,

@@ -5,7 +5,7 @@
 
 use crate::domain::InvalidValue;
 use crate::domain::ids::{SessionId, UserId};
-use crate::domain::session::{ProjectId, Session, SessionType, Source, SourceId};
+use crate::domain::session::{ProjectId, Session, SessionType, Source, SourceId, Tag};
 use crate::domain::tool_metric::{Outcome, ToolMetric};
 use crate::domain::units::Timestamp;
 use crate::domain::user::Role;
@@ -133,9 +133,9 @@ impl PersonDay<'_> {
             i64::try_from(calls.iter().filter(broken_in).count()).unwrap_or(0);
         if draw.chance(300) {
             let words = ["feature", "bugfix", "refactoring", "review"];
-            session
-                .tags
-                .extend(draw.pick(&words, |_| 1).map(|&word| word.to_owned()));
+            if let Some(word) = draw.pick(&words, |_| 1) {
+                session.tags.push(Tag::parse("tag", word)?);
+            }
         }
         Ok((session, calls))
     }

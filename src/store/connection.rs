@@ -33,8 +33,8 @@ pub(crate) enum Use {
 }
 
 /// What a file is, kept in its header as `application_id`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum FileKind {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FileKind {
     /// The registry: "MPRG".
     Registry,
     /// A tenant's file: "MPTN".
@@ -42,6 +42,15 @@ pub(crate) enum FileKind {
 }
 
 impl FileKind {
+    /// Its name, which is that of its folder of migrations.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Registry => "registry",
+            Self::Tenant => "tenant",
+        }
+    }
+
     /// The number in the file's header.
     pub(crate) const fn application_id(self) -> i64 {
         match self {
@@ -89,12 +98,33 @@ pub(crate) fn open(path: &Path, access: Access, usage: Use) -> Result<Connection
     let connection =
         Connection::open_with_flags(path, FLAGS).map_err(|source| unopened(path, source))?;
     configure(&connection, usage).map_err(|source| unopened(path, source))?;
+    if access == Access::Existing && Header::read(&connection, path)? == Header::BLANK {
+        // What was there is gone: a fresh schema would hide the loss. No tenant is listed before its file is made.
+        return Err(Error::Corrupt {
+            path: path.to_owned(),
+            source: rusqlite::Error::SqliteFailure(
+                ffi::Error::new(ffi::SQLITE_EMPTY),
+                Some("it is empty".to_owned()),
+            ),
+        });
+    }
     if usage == Use::Hook && log_size(path) < HOOK_LOG {
         connection
             .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
             .map_err(|source| unopened(path, source))?;
     }
     Ok(connection)
+}
+
+/// Opens a database that lies in memory and is gone with its connection.
+pub(crate) fn in_memory() -> Result<Connection, Error> {
+    Connection::open_in_memory().map_err(error::query("open a database in memory"))
+}
+
+/// Whether the error is that of an existing file in which nothing is written.
+pub(crate) fn is_blank(error: &Error) -> bool {
+    matches!(error, Error::Corrupt { source, .. }
+        if source.sqlite_error().is_some_and(|failure| failure.extended_code == ffi::SQLITE_EMPTY))
 }
 
 fn log_size(path: &Path) -> u64 {
@@ -124,7 +154,7 @@ pub(crate) fn configure(connection: &Connection, usage: Use) -> rusqlite::Result
 }
 
 /// Tells a damaged file from a missing or forbidden one.
-fn unopened(path: &Path, source: rusqlite::Error) -> Error {
+pub(super) fn unopened(path: &Path, source: rusqlite::Error) -> Error {
     let code = source
         .sqlite_error()
         .map_or(0, |failure| failure.extended_code & 0xff);
@@ -180,6 +210,13 @@ struct Header {
 }
 
 impl Header {
+    /// That of a file in which nothing is written.
+    const BLANK: Self = Self {
+        application_id: 0,
+        version: 0,
+        tables: 0,
+    };
+
     /// In one statement, and so of one moment: another process may be making the file.
     fn read(connection: &Connection, path: &Path) -> Result<Self, Error> {
         connection

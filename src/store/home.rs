@@ -5,6 +5,7 @@
 //! HOME/tenants/UUID/tenant.db one tenant's rows; UUID is random, no name of a tenant reaches a path
 //! HOME/secrets/UUID           an enrolment's secret, by the tenant's directory
 //! HOME/spool/                 what a hook could not write
+//! HOME/development            an empty mark: drafts may be tried here, and files reset without a question
 //! ```
 //! Invariants: directories are 0700 and owned by this user; new files are made with `O_EXCL` and 0600. Permissions are
 //! changed by making a home alone, and only of a folder that is empty or holds a registry: any other folder that others
@@ -68,6 +69,42 @@ impl Home {
     #[must_use]
     pub fn spool(&self) -> PathBuf {
         self.root.join("spool")
+    }
+
+    /// Whether the home is marked for development: nothing in it counts.
+    #[must_use]
+    pub fn is_development(&self) -> bool {
+        self.root.join("development").exists()
+    }
+
+    /// Marks the home for development, making it where there is none.
+    ///
+    /// # Errors
+    /// [`Error::NotOurs`] where another user owns the home, and what the file system says.
+    pub fn mark_development(&self) -> Result<(), Error> {
+        self.create()?;
+        let mark = self.root.join("development");
+        match create_new(&mark) {
+            Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+                Err(failed("write", &mark)(source))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a home that is not marked for development.
+    pub(crate) fn check_development(&self) -> Result<(), Error> {
+        if self.is_development() {
+            return Ok(());
+        }
+        Err(Error::NotDevelopment {
+            path: self.root.clone(),
+        })
+    }
+
+    /// Whether a tenant was ever made here.
+    pub(crate) fn has_tenants(&self) -> bool {
+        self.root.join("tenants").exists()
     }
 
     pub(crate) fn lock_file(&self) -> PathBuf {
@@ -211,7 +248,19 @@ pub(crate) fn create_new(path: &Path) -> io::Result<File> {
 /// A lock between processes, held until it is dropped. The file stays: removing it would let two processes hold two.
 #[derive(Debug)]
 pub struct FileLock {
-    _file: File,
+    file: File,
+    announced: Option<File>,
+}
+
+impl Drop for FileLock {
+    /// Closing would do, but for a child process that has not yet let go of what it was born with.
+    fn drop(&mut self) {
+        for file in self.announced.iter().chain([&self.file]) {
+            if let Err(source) = file.unlock() {
+                tracing::warn!(error = %source, "a lock is given back only by closing its file");
+            }
+        }
+    }
 }
 
 impl FileLock {
@@ -219,14 +268,40 @@ impl FileLock {
     pub(crate) fn take(path: &Path) -> Result<Self, Error> {
         let file = Self::open(path)?;
         file.lock().map_err(failed("lock", path))?;
-        Ok(Self { _file: file })
+        Ok(Self::of(file))
+    }
+
+    const fn of(file: File) -> Self {
+        Self {
+            file,
+            announced: None,
+        }
+    }
+
+    /// Shows that the lock is held by a second file, which whoever wants to know may touch: asking about the first
+    /// means holding it for a moment, and would turn away a process that tries to take it just then.
+    pub(crate) fn announced_at(mut self, path: &Path) -> Result<Self, Error> {
+        let file = Self::open(path)?;
+        // Others hold this one only while they ask.
+        file.lock().map_err(failed("lock", path))?;
+        self.announced = Some(file);
+        Ok(self)
+    }
+
+    /// Whether a process holds a lock that it has announced here.
+    pub(crate) fn is_announced(path: &Path) -> Result<bool, Error> {
+        match Self::open(path)?.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(source)) => Err(failed("lock", path)(source)),
+        }
     }
 
     /// Takes the lock if it is free.
     pub(crate) fn try_take(path: &Path, action: &'static str) -> Result<Self, Error> {
         let file = Self::open(path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
+            Ok(()) => Ok(Self::of(file)),
             Err(TryLockError::WouldBlock) => Err(Error::Busy { action }),
             Err(TryLockError::Error(source)) => Err(failed("lock", path)(source)),
         }

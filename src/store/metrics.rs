@@ -5,7 +5,8 @@ use serde::Serialize;
 
 use super::error::{self, Error};
 use super::tenant::Reader;
-use crate::domain::ids::SessionId;
+use crate::domain::ids::{SessionId, UserId};
+use crate::domain::permission::Subject;
 use crate::domain::units::Timestamp;
 
 /// What figures are grouped by.
@@ -60,7 +61,7 @@ impl Reader<'_> {
     /// Figures by group: most calls first, days in order.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// What SQLite says; [`Error::Denied`].
     pub fn metrics(
         &self,
         key: MetricsKey,
@@ -86,6 +87,12 @@ impl Reader<'_> {
         let session = filter.session.map(SessionId::as_uuid);
         let since = filter.since.map(Timestamp::as_micros);
         let mut params: Vec<&dyn ToSql> = Vec::new();
+        let own = self.readable(Subject::ToolMetrics, "read figures")?;
+        let own = own.map(UserId::as_uuid);
+        if let Some(own) = &own {
+            params.push(own);
+            conditions.push_str(" AND t.user_id = ?");
+        }
         if let Some(session) = &session {
             params.push(session);
             conditions.push_str(" AND t.session_id = ?");

@@ -6,38 +6,56 @@
 //! transaction; directories are 0700 and files 0600; nothing is created where only opening was asked for; a file of
 //! a newer schema, of another program or of another tenant is refused.
 
+mod acting;
 mod columns;
 pub(crate) mod connection;
 mod dashboards;
 mod digest;
 mod enrolments;
 mod error;
+mod filter;
 mod home;
+mod lease;
 mod metrics;
 mod migrate;
+mod migrations;
 pub mod outbox;
 mod page;
 mod pool;
+mod queue;
 mod registry;
 mod rekey;
+mod rows;
+pub mod schema;
+mod scope;
 mod sessions;
 mod tenant;
+mod tenants;
 mod tool_metrics;
+mod transaction;
 mod users;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use dashboards::{Dashboards, DashboardsMut};
+pub use acting::{ReaderAs, WriterAs};
+pub use connection::FileKind;
+pub use dashboards::{DashboardFilter, DashboardOrder, Dashboards, DashboardsMut};
 pub use enrolments::{EnrolledUser, Enrolment};
 pub use error::Error;
+pub use filter::{Deleted, SearchText};
 pub use home::{FileLock, Home, OTHERS_MAY_ENTER};
+pub use lease::Timeouts;
 pub use metrics::{MetricsFilter, MetricsKey, MetricsRow};
-pub use page::{Cursor, Page};
-pub use sessions::{SessionFilter, SessionSort, Sessions, SessionsMut};
+pub use migrations::Migrations;
+pub use page::{Cursor, Direction, NumberedPage, Page, PageMeta, PageRequest};
+pub use rows::{Bulk, OnDuplicate};
+pub use scope::TenantScope;
+pub use sessions::{SessionFilter, SessionOrder, SessionSort, Sessions, SessionsMut};
 pub use tenant::{Reader, TenantStore, Writer};
-pub use tool_metrics::{ToolMetrics, ToolMetricsMut};
-pub use users::{Users, UsersMut};
+pub use tenants::{TenantFilter, TenantOrder};
+pub use tool_metrics::{ToolMetricFilter, ToolMetricOrder, ToolMetrics, ToolMetricsMut};
+pub use users::{UserFilter, UserOrder, Users, UsersMut};
 
 use crate::clock::{Clock, SystemClock};
 use crate::domain::ids::TenantId;
@@ -63,7 +81,9 @@ pub struct Store {
     home: Home,
     registry: Registry,
     pools: Pools,
+    timeouts: Timeouts,
     clock: Arc<dyn Clock>,
+    migrations: Migrations,
 }
 
 impl Store {
@@ -74,7 +94,12 @@ impl Store {
     /// registry, and what the file system says.
     pub fn init(home: Home) -> Result<Self, Error> {
         home.create()?;
-        Self::with_clock(home, Arc::new(SystemClock), Access::Create)
+        Self::assemble(
+            home,
+            Arc::new(SystemClock),
+            Access::Create,
+            Migrations::embedded(),
+        )
     }
 
     /// Opens an existing home.
@@ -82,8 +107,16 @@ impl Store {
     /// # Errors
     /// [`Error::NoHome`] where there is none, and those of [`Store::init`].
     pub fn open(home: Home) -> Result<Self, Error> {
+        Self::open_with(home, Migrations::embedded())
+    }
+
+    /// Opens an existing home and brings its files up to date with a list of migrations of the caller's.
+    ///
+    /// # Errors
+    /// Those of [`Store::open`], and [`Error::Migration`] where the registry's fails.
+    pub fn open_with(home: Home, migrations: Migrations) -> Result<Self, Error> {
         home.check()?;
-        Self::with_clock(home, Arc::new(SystemClock), Access::Existing)
+        Self::assemble(home, Arc::new(SystemClock), Access::Existing, migrations)
     }
 
     /// Opens a home with a clock of the caller's, making it where there is none.
@@ -92,31 +125,40 @@ impl Store {
     /// Those of [`Store::init`].
     pub fn init_with_clock(home: Home, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         home.create()?;
-        Self::with_clock(home, clock, Access::Create)
+        Self::assemble(home, clock, Access::Create, Migrations::embedded())
     }
 
-    /// Opens an existing home for a process that writes once and ends ([`Store::tenant_for_hook`]): the registry's log
-    /// stays as it is, since making and removing files would cost its caller more than the row.
+    /// Opens an existing home for a process that writes once and ends ([`Store::tenant_for_hook`]): a registry that is
+    /// locked is waited for 250 ms and not 5 s, and its log stays as it is, since making and removing files would cost
+    /// its caller more than the row.
     ///
     /// # Errors
     /// Those of [`Store::open`].
     pub fn open_for_hook(home: Home) -> Result<Self, Error> {
         home.check()?;
-        let registry = Registry::open(&home, Access::Existing, Use::Hook)?;
-        Ok(Self::of(home, registry, Arc::new(SystemClock)))
+        let migrations = Migrations::embedded();
+        let registry = Registry::open(&home, Access::Existing, Use::Hook, &migrations)?;
+        Ok(Self::of(home, registry, Arc::new(SystemClock), migrations))
     }
 
-    fn with_clock(home: Home, clock: Arc<dyn Clock>, access: Access) -> Result<Self, Error> {
-        let registry = Registry::open(&home, access, Use::Ordinary)?;
-        Ok(Self::of(home, registry, clock))
+    fn assemble(
+        home: Home,
+        clock: Arc<dyn Clock>,
+        access: Access,
+        migrations: Migrations,
+    ) -> Result<Self, Error> {
+        let registry = Registry::open(&home, access, Use::Ordinary, &migrations)?;
+        Ok(Self::of(home, registry, clock, migrations))
     }
 
-    fn of(home: Home, registry: Registry, clock: Arc<dyn Clock>) -> Self {
+    fn of(home: Home, registry: Registry, clock: Arc<dyn Clock>, migrations: Migrations) -> Self {
         Self {
             home,
             registry,
             pools: Pools::default(),
+            timeouts: Timeouts::default(),
             clock,
+            migrations,
         }
     }
 
@@ -154,7 +196,7 @@ impl Store {
     /// [`Error::UniqueViolation`] where the domain, id or schema name is taken; nothing is left behind then.
     pub fn create_tenant(&self, new: &NewTenant) -> Result<Tenant, Error> {
         let directory = self.home.create_tenant_directory()?;
-        let made = tenant::create_file(&self.home, directory, new.id)
+        let made = tenant::create_file(&self.home, directory, new.id, &self.migrations)
             .and_then(|()| self.registry.insert(new, directory, self.clock.now()));
         if made.is_err() {
             // The entry is what makes a tenant: without it the directory is litter, and never held a row.
@@ -163,23 +205,21 @@ impl Store {
         made
     }
 
-    /// Opens a tenant by its domain, finishing a re-keying that was cut short.
+    /// Opens a tenant by its domain, finishing a re-keying that was cut short. One that can never be finished is given
+    /// up: the tenant stays as it was, and enrolling again tells why.
     ///
     /// # Errors
     /// [`Error::NotFound`] where there is no such tenant; [`Error::WrongTenant`] where the file says that it belongs
     /// to another one; [`Error::SchemaNewer`] and what the file system says.
     pub fn tenant(&self, domain: &Domain) -> Result<TenantStore, Error> {
-        let mut entry = self.registry.find(domain)?;
-        if self.registry.rekeying(entry.tenant.id)?.is_some() {
-            self.finish_rekeying(&entry)?;
-            entry = self.registry.find(domain)?;
-        }
+        let entry = self.settled(domain)?;
         let path = self.home.tenant_file(entry.directory);
-        let pool = self.pools.open(entry.tenant.id, &path)?;
+        let pool = self.pools.open(entry.tenant.id, &path, &self.migrations)?;
         Ok(TenantStore::new(
             entry.tenant,
             path,
             pool,
+            self.timeouts,
             Arc::clone(&self.clock),
         ))
     }
@@ -188,14 +228,12 @@ impl Store {
     /// writes once, costs its caller as little as possible, and ends.
     ///
     /// # Errors
-    /// Those of [`Store::tenant`].
+    /// Those of [`Store::tenant`], and [`Error::Busy`] where the file has an older schema: any other opening
+    /// brings it up.
     pub fn tenant_for_hook(&self, domain: &Domain) -> Result<TenantStore, Error> {
-        let entry = self.registry.find(domain)?;
-        if self.registry.rekeying(entry.tenant.id)?.is_some() {
-            return self.tenant(domain);
-        }
+        let entry = self.settled(domain)?;
         let path = self.home.tenant_file(entry.directory);
-        let connection = tenant::open_checked(&path, entry.tenant.id, Use::Hook)?;
+        let connection = tenant::open_for_hook(&path, entry.tenant.id, &self.migrations)?;
         Ok(TenantStore::single(
             entry.tenant,
             path,
@@ -234,10 +272,22 @@ impl Store {
     /// # Errors
     /// [`Error::Busy`] where another process holds it.
     pub fn lock_sync(&self, domain: &Domain) -> Result<FileLock, Error> {
+        self.lock_against_sync(domain, "synchronise the tenant")
+    }
+
+    /// Takes the same lock for what must not happen under a running synchronisation.
+    fn lock_against_sync(&self, domain: &Domain, action: &'static str) -> Result<FileLock, Error> {
         let directory = self.registry.find(domain)?.directory;
-        FileLock::try_take(
-            &self.home.tenant_lock(directory, "sync"),
-            "synchronise the tenant",
-        )
+        FileLock::try_take(&self.home.tenant_lock(directory, "sync"), action)?
+            .announced_at(&self.home.tenant_lock(directory, "syncing"))
+    }
+
+    /// Whether a process synchronises the tenant now. Never in the way of one that begins to.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where there is no such tenant.
+    pub fn is_syncing(&self, domain: &Domain) -> Result<bool, Error> {
+        let directory = self.registry.find(domain)?.directory;
+        FileLock::is_announced(&self.home.tenant_lock(directory, "syncing"))
     }
 }

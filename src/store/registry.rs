@@ -5,12 +5,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use uuid::Uuid;
 
-use super::columns::{named, some_text, some_time};
+use super::columns::{named, some_text, some_time, text};
 use super::connection::{self, Access, FileKind, Use};
 use super::error::{self, Error};
 use super::home::Home;
 use super::migrate;
+use super::migrations::Migrations;
 use crate::domain::ids::TenantId;
+use crate::domain::json::JsonObject;
 use crate::domain::tenant::{Domain, NewTenant, Plan, Tenant};
 use crate::domain::units::Timestamp;
 use crate::domain::user::Email;
@@ -30,24 +32,43 @@ pub(crate) struct Registry {
     connection: Mutex<Connection>,
 }
 
-const COLUMNS: &str = "id, name, domain, schema_name, subscription_plan, is_active, admin_email, \
-                       created_at, updated_at, directory";
+pub(super) const COLUMNS: &str = "id, name, domain, schema_name, subscription_plan, is_active, admin_email, \
+                       created_at, updated_at, directory, billing_email, data_region, metadata, \
+                       compliance_settings";
 
 impl Registry {
     /// Opens the registry and brings its schema up to date.
-    pub(crate) fn open(home: &Home, access: Access, usage: Use) -> Result<Self, Error> {
+    pub(crate) fn open(
+        home: &Home,
+        access: Access,
+        usage: Use,
+        migrations: &Migrations,
+    ) -> Result<Self, Error> {
         let path = home.registry_file();
-        if access == Access::Existing && !path.exists() {
-            return Err(Error::NoHome {
-                path: home.root().to_owned(),
-            });
+        let no_home = || Error::NoHome {
+            path: home.root().to_owned(),
+        };
+        let has_tenants = home.has_tenants();
+        if access == Access::Existing && !has_tenants && !path.exists() {
+            return Err(no_home());
         }
-        let mut connection = connection::open(&path, access, usage)?;
+        // Where there are tenants, the registry was whole once: a fresh one would forget them.
+        let access = if has_tenants {
+            Access::Existing
+        } else {
+            access
+        };
+        let mut connection = match connection::open(&path, access, usage) {
+            // Its maker was killed, or is at work: there is no home until `init` has finished it.
+            Err(error) if connection::is_blank(&error) && !has_tenants => return Err(no_home()),
+            other => other?,
+        };
         migrate::up_to_date(
             &mut connection,
             &path,
             &home.lock_file(),
             FileKind::Registry,
+            migrations,
         )?;
         Ok(Self {
             connection: Mutex::new(connection),
@@ -73,15 +94,7 @@ impl Registry {
     }
 
     pub(crate) fn find(&self, domain: &Domain) -> Result<Entry, Error> {
-        self.connection()
-            .query_row(
-                &format!("SELECT {COLUMNS} FROM tenants WHERE domain = ?1"),
-                [domain.as_str()],
-                from_row,
-            )
-            .optional()
-            .map_err(error::query("find a tenant"))?
-            .ok_or_else(|| Error::not_found("tenant", domain))
+        find_in(&self.connection(), domain)
     }
 
     pub(crate) fn find_by_id(&self, id: TenantId) -> Result<Entry, Error> {
@@ -96,13 +109,17 @@ impl Registry {
             .ok_or_else(|| Error::not_found("tenant", &id))
     }
 
+    /// Adds a tenant's entry: all of it, or on an error nothing.
     pub(crate) fn insert(
         &self,
         new: &NewTenant,
         directory: Uuid,
         now: Timestamp,
     ) -> Result<Tenant, Error> {
-        self.connection()
+        const ACTION: &str = "add a tenant";
+        let mut connection = self.connection();
+        let transaction = connection.transaction().map_err(error::query(ACTION))?;
+        transaction
             .execute(
                 "INSERT INTO tenants (id, name, domain, schema_name, subscription_plan, admin_email,
                                       directory, created_at, updated_at)
@@ -118,8 +135,11 @@ impl Registry {
                     now.as_micros(),
                 ],
             )
-            .map_err(error::query("add a tenant"))?;
-        Ok(self.find(&new.domain)?.tenant)
+            .map_err(error::query(ACTION))?;
+        // Read before the commit: after it nothing may fail, since the caller removes what has no entry.
+        let entry = find_in(&transaction, &new.domain)?;
+        transaction.commit().map_err(error::query(ACTION))?;
+        Ok(entry.tenant)
     }
 
     /// The chosen default tenant, or the one that was made first.
@@ -144,7 +164,19 @@ impl Registry {
     }
 }
 
-fn from_row(row: &Row<'_>) -> rusqlite::Result<Entry> {
+fn find_in(connection: &Connection, domain: &Domain) -> Result<Entry, Error> {
+    connection
+        .query_row(
+            &format!("SELECT {COLUMNS} FROM tenants WHERE domain = ?1"),
+            [domain.as_str()],
+            from_row,
+        )
+        .optional()
+        .map_err(error::query("find a tenant"))?
+        .ok_or_else(|| Error::not_found("tenant", domain))
+}
+
+pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Entry> {
     Ok(Entry {
         tenant: Tenant {
             id: TenantId::from_uuid(row.get(0)?),
@@ -155,6 +187,10 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Entry> {
             is_active: row.get(5)?,
             admin_email: row.get(6)?,
             created_at: some_time(row, 7)?,
+            billing_email: row.get(10)?,
+            data_region: text(row, 11)?,
+            metadata: named(row, 12, |raw| JsonObject::parse("metadata", raw))?,
+            compliance_settings: named(row, 13, |raw| JsonObject::parse("compliance", raw))?,
             updated_at: some_time(row, 8)?,
         },
         directory: row.get(9)?,

@@ -2,18 +2,22 @@
 
 use std::ops::Deref;
 
-use rusqlite::{OptionalExtension as _, Row, ToSql};
-use uuid::Uuid;
+use rusqlite::types::Value;
+use rusqlite::{OptionalExtension as _, Row, params_from_iter};
 
-use super::Sighting;
-use super::columns::{Life, json, some_text, some_time, text, time, unreadable};
-use super::digest::{self, Digest};
+use super::columns::{Life, some_text, some_time, text, time, unreadable};
 use super::error::{self, Error};
-use super::page::{Cursor, Page};
+use super::filter::{self, Conditions, Deleted, SearchText};
+use super::page::{self, Cursor, Direction, NumberedPage, Page, PageRequest};
 use super::tenant::{Reader, Writer};
 use crate::domain::ids::{SessionId, UserId};
-use crate::domain::session::{Description, ProjectId, Session, SourceId};
+use crate::domain::permission::Subject;
+use crate::domain::session::{ProjectId, Score, Session, Source, Tag};
 use crate::domain::units::{InvalidValue, Timestamp};
+
+mod write;
+
+const TABLE: &str = "metrics_sessions";
 
 /// What a session's digest is made of, in this order. The rest of [`COLUMNS`] is `created_at`.
 pub(super) const PAYLOAD: &str = "id, user_id, session_start, session_end, end_inferred, total_duration_ms, \
@@ -24,7 +28,7 @@ const COLUMNS: &str = "id, user_id, session_start, session_end, end_inferred, \
     tools_used, productivity_score, session_type, project_id, tags, interruptions_count, focus_time_ms, \
     description, source, source_id, created_at";
 
-/// Which sessions to list; deleted ones never are.
+/// Which sessions are meant: those for which all of it holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SessionFilter {
     /// Of one user only.
@@ -33,6 +37,44 @@ pub struct SessionFilter {
     pub since: Option<Timestamp>,
     /// That began before this time.
     pub until: Option<Timestamp>,
+    /// With this text, in letters of any case (ASCII), in description, project, a tag or the source's own id.
+    pub text: Option<SearchText>,
+    /// With all of these tags.
+    pub tags: Vec<Tag>,
+    /// Of one project only.
+    pub project: Option<ProjectId>,
+    /// Of one source only.
+    pub source: Option<Source>,
+    /// Whether deleted ones are among them.
+    pub deleted: Deleted,
+}
+
+/// What numbered pages of sessions are ordered by; the id breaks ties.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SessionOrder {
+    /// The start.
+    #[default]
+    Start,
+    /// The end.
+    End,
+    /// The duration.
+    Duration,
+    /// The productivity score.
+    Score,
+    /// When this machine recorded it.
+    Recorded,
+}
+
+impl SessionOrder {
+    const fn column(self) -> &'static str {
+        match self {
+            Self::Start => "session_start",
+            Self::End => "session_end",
+            Self::Duration => "total_duration_ms",
+            Self::Score => "productivity_score",
+            Self::Recorded => "created_at",
+        }
+    }
 }
 
 /// The order of a list of sessions.
@@ -91,8 +133,12 @@ impl Sessions<'_> {
     /// # Errors
     /// What SQLite says.
     pub fn find(&self, id: SessionId) -> Result<Option<Session>, Error> {
+        let readable = self.reader.readable(Subject::Sessions, "read sessions")?;
         let found = self.lookup(id)?;
-        Ok(found.and_then(|(session, life)| (life == Life::Present).then_some(session)))
+        Ok(found.and_then(|(session, life)| {
+            let seen = readable.is_none_or(|own| own == session.user_id);
+            (life == Life::Present && seen).then_some(session)
+        }))
     }
 
     fn lookup(&self, id: SessionId) -> Result<Option<(Session, Life)>, Error> {
@@ -134,22 +180,30 @@ impl Sessions<'_> {
             SessionSort::Oldest => (">", "ASC"),
         };
         let limit = limit.clamp(1, 1_000);
+        let conditions = self.conditions(filter)?;
+        let mut values = conditions.values().to_vec();
+        let mut after_cursor = String::new();
+        if let Some(cursor) = after {
+            let at = values.len() + 1;
+            after_cursor = format!(" AND (session_start, id) {comparison} (?{at}, ?{})", at + 1);
+            values.extend([Value::Integer(cursor.at), filter::id(cursor.id)]);
+        }
+        values.push(Value::Integer(i64::try_from(limit + 1).unwrap_or(i64::MAX)));
         let sql = format!(
-            "SELECT {COLUMNS} FROM metrics_sessions
-             WHERE deleted_at IS NULL AND (?1 IS NULL OR user_id = ?1)
-               AND session_start >= ?2 AND session_start < ?3
-               AND (?4 IS NULL OR (session_start, id) {comparison} (?4, ?5))
-             ORDER BY session_start {order}, id {order} LIMIT ?6"
+            "SELECT {COLUMNS} FROM metrics_sessions WHERE {}{after_cursor}
+             ORDER BY session_start {order}, id {order} LIMIT ?{}",
+            conditions.sql(),
+            values.len()
         );
-        let (user, since, until) = bounds(filter);
-        let one_more = i64::try_from(limit + 1).unwrap_or(i64::MAX);
-        let (at, id) = (after.map(|cursor| cursor.at), after.map(|cursor| cursor.id));
-        let params: [&dyn ToSql; 6] = [&user, &since, &until, &at, &id, &one_more];
         let mut rows: Vec<Session> = self
             .reader
             .connection()
             .prepare_cached(&sql)
-            .and_then(|mut statement| statement.query_map(params, from_row)?.collect())
+            .and_then(|mut statement| {
+                statement
+                    .query_map(params_from_iter(values), from_row)?
+                    .collect()
+            })
             .map_err(error::query("list sessions"))?;
         let more = rows.len() > limit;
         rows.truncate(limit);
@@ -164,147 +218,104 @@ impl Sessions<'_> {
         })
     }
 
-    fn count_matching(&self, filter: &SessionFilter) -> Result<u64, Error> {
-        let (user, since, until) = bounds(filter);
-        let params: [&dyn ToSql; 3] = [&user, &since, &until];
-        self.reader
-            .connection()
-            .prepare_cached(
-                "SELECT count(*) FROM metrics_sessions
-                 WHERE deleted_at IS NULL AND (?1 IS NULL OR user_id = ?1)
-                   AND session_start >= ?2 AND session_start < ?3",
-            )
-            .and_then(|mut statement| statement.query_row(params, |row| row.get(0)))
-            .map_err(error::query("count sessions"))
-    }
-}
-
-fn bounds(filter: &SessionFilter) -> (Option<Uuid>, i64, i64) {
-    (
-        filter.user.map(UserId::as_uuid),
-        filter.since.map_or(0, Timestamp::as_micros),
-        filter.until.map_or(i64::MAX, Timestamp::as_micros),
-    )
-}
-
-impl SessionsMut<'_> {
-    /// Records a sighting of a session: adds the row, or widens the one that is there ([`Session::absorb`]).
+    /// A numbered page of the sessions that match.
+    ///
+    /// ```
+    /// # use millpond::store::{Direction, Error, PageRequest, SessionFilter, SessionOrder, TenantStore};
+    /// # fn f(tenant: &TenantStore) -> Result<(), Error> {
+    /// let request = PageRequest::new(2, 50)?;
+    /// let longest = (SessionOrder::Duration, Direction::Descending);
+    /// let page = tenant.read(|r| r.sessions().page(&SessionFilter::default(), longest, request))?;
+    /// assert_eq!(page.meta.page, 2);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// [`Error::ForeignKey`] where there is no such user; [`Error::Check`] where an end lies before its start.
-    pub fn record(&self, session: &Session) -> Result<Sighting, Error> {
-        match self.lookup(session.id)? {
-            None => {
-                self.insert(session)?;
-                Ok(Sighting::Inserted)
-            }
-            Some((mut known, Life::Present)) => {
-                if !known.absorb(session) {
-                    return Ok(Sighting::Unchanged);
-                }
-                self.update(&known)?;
-                Ok(Sighting::Raised)
-            }
-            // What was deleted stays deleted, whatever is seen of it again.
-            Some(_) => Ok(Sighting::Unchanged),
-        }
-    }
-
-    fn insert(&self, session: &Session) -> Result<(), Error> {
-        self.execute(
-            session,
-            "INSERT INTO metrics_sessions (id, user_id, session_start, session_end, end_inferred,
-                total_duration_ms, tools_used, productivity_score, session_type, project_id, tags,
-                interruptions_count, focus_time_ms, description, source, source_id, deleted_at,
-                digest, created_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
-            Some(session.created_at.as_micros()),
-            "add a session",
-        )
-    }
-
-    fn update(&self, session: &Session) -> Result<(), Error> {
-        self.execute(
-            session,
-            "UPDATE metrics_sessions
-             SET user_id = ?2, session_start = ?3, session_end = ?4, end_inferred = ?5,
-                 total_duration_ms = ?6, tools_used = ?7, productivity_score = ?8, session_type = ?9,
-                 project_id = ?10, tags = ?11, interruptions_count = ?12, focus_time_ms = ?13,
-                 description = ?14, source = ?15, source_id = ?16, deleted_at = ?17, digest = ?18,
-                 rev = rev + 1
-             WHERE id = ?1",
-            None,
-            "raise a session",
-        )
-    }
-
-    fn execute(
+    /// What SQLite says; [`Error::Denied`].
+    pub fn page(
         &self,
-        session: &Session,
-        sql: &str,
-        created_at: Option<i64>,
-        action: &'static str,
-    ) -> Result<(), Error> {
-        let tools_used = json(&session.tools_used).map_err(error::query(action))?;
-        let tags = json(&session.tags).map_err(error::query(action))?;
-        let (id, user_id) = (session.id.as_uuid(), session.user_id.as_uuid());
-        let session_start = session.session_start.as_micros();
-        let session_end = session.session_end.map(Timestamp::as_micros);
-        let total_duration_ms = session.total_duration_ms();
-        let project_id = session.project_id.as_ref().map(ProjectId::as_str);
-        let description = session.description.as_ref().map(Description::as_str);
-        let source_id = session.source_id.as_ref().map(SourceId::as_str);
-        let payload: [&dyn ToSql; 17] = [
-            &id,
-            &user_id,
-            &session_start,
-            &session_end,
-            &session.end_inferred,
-            &total_duration_ms,
-            &tools_used,
-            &session.productivity_score,
-            &session.session_type.as_str(),
-            &project_id,
-            &tags,
-            &session.interruptions_count,
-            &session.focus_time_ms,
-            &description,
-            &session.source.as_str(),
-            &source_id,
-            &None::<i64>,
-        ];
-        let digest: Digest = digest::of_params(&payload).map_err(error::query(action))?;
-        let mut all = Vec::with_capacity(19);
-        all.extend(payload);
-        all.push(&digest);
-        if let Some(created_at) = &created_at {
-            all.push(created_at);
+        filter: &SessionFilter,
+        (order, direction): (SessionOrder, Direction),
+        request: PageRequest,
+    ) -> Result<NumberedPage<Session>, Error> {
+        let (column, way) = (order.column(), direction.sql());
+        page::numbered(
+            self.reader.connection(),
+            (TABLE, COLUMNS, &format!("{column} {way}, id {way}")),
+            &self.conditions(filter)?,
+            request,
+            "list sessions",
+            from_row,
+        )
+    }
+
+    /// How many sessions match.
+    ///
+    /// # Errors
+    /// What SQLite says; [`Error::Denied`].
+    pub fn count_matching(&self, filter: &SessionFilter) -> Result<u64, Error> {
+        let conditions = self.conditions(filter)?;
+        page::count(
+            self.reader.connection(),
+            TABLE,
+            &conditions,
+            "count sessions",
+        )
+    }
+
+    fn conditions(&self, filter: &SessionFilter) -> Result<Conditions, Error> {
+        let own = self.reader.readable(Subject::Sessions, "list sessions")?;
+        let mut all = Conditions::new(filter.deleted);
+        for user in [own, filter.user] {
+            all.and("user_id = {}", user.map(|user| filter::id(user.as_uuid())));
         }
-        self.writer
-            .connection()
-            .prepare_cached(sql)
-            .and_then(|mut statement| statement.execute(all.as_slice()))
-            .map(drop)
-            .map_err(error::query(action))
+        all.and(
+            "session_start >= {}",
+            filter.since.map(Timestamp::as_micros),
+        );
+        all.and("session_start < {}", filter.until.map(Timestamp::as_micros));
+        all.and(
+            "project_id = {}",
+            filter.project.as_ref().map(ToString::to_string),
+        );
+        all.and(
+            "source = {}",
+            filter.source.as_ref().map(ToString::to_string),
+        );
+        for tag in &filter.tags {
+            all.and(
+                "EXISTS (SELECT 1 FROM json_each(tags) WHERE value = {})",
+                Some(tag.to_string()),
+            );
+        }
+        all.and(
+            "(description LIKE {} ESCAPE '\\' OR project_id LIKE {} ESCAPE '\\'
+              OR source_id LIKE {} ESCAPE '\\'
+              OR EXISTS (SELECT 1 FROM json_each(tags) WHERE value LIKE {} ESCAPE '\\'))",
+            filter.text.as_ref().map(filter::containing),
+        );
+        Ok(all)
     }
 }
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<Session> {
-    let list = |at: usize| -> rusqlite::Result<Vec<String>> {
+    fn list<T: serde::de::DeserializeOwned>(row: &Row<'_>, at: usize) -> rusqlite::Result<T> {
         serde_json::from_str(row.get_ref(at)?.as_str()?)
             .map_err(|_| unreadable(at)(InvalidValue::new("list", "is no list of texts")))
-    };
+    }
+    let score = |raw: f64| Score::parse(raw).map_err(unreadable(6));
     Ok(Session {
         id: SessionId::from_uuid(row.get(0)?),
         user_id: UserId::from_uuid(row.get(1)?),
         session_start: some_time(row, 2)?,
         session_end: time(row, 3)?,
         end_inferred: row.get(4)?,
-        tools_used: list(5)?.into_iter().collect(),
-        productivity_score: row.get(6)?,
+        tools_used: list(row, 5)?,
+        productivity_score: row.get::<_, Option<f64>>(6)?.map(score).transpose()?,
         session_type: some_text(row, 7)?,
         project_id: text(row, 8)?,
-        tags: list(9)?,
+        tags: list(row, 9)?,
         interruptions_count: row.get(10)?,
         focus_time_ms: row.get(11)?,
         description: text(row, 12)?,

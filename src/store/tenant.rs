@@ -1,20 +1,24 @@
 //! One tenant's file: who may read it, and who may write.
 //!
 //! Invariants: a [`Reader`] sees one snapshot; a [`Writer`] exists only inside an IMMEDIATE transaction, which is
-//! committed when the work succeeds and rolled back when it fails or panics; a transaction carries its own `now`.
+//! committed when the work succeeds and rolled back when it fails or panics.
 
-use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 use uuid::Uuid;
 
-use super::connection::{self, Access, FileKind, Use};
+use super::connection::{self, Access, FileKind, Schema, Use};
 use super::error::{self, Error};
 use super::home::Home;
+use super::lease::{Connections, Timeouts};
 use super::migrate;
-use super::pool::Pool;
+use super::migrations::Migrations;
+use super::pool::TenantPool;
+pub use super::transaction::{Reader, Writer};
+use super::transaction::{meta, set_meta};
 use crate::clock::Clock;
 use crate::domain::ids::TenantId;
 use crate::domain::tenant::Tenant;
@@ -39,26 +43,29 @@ pub struct TenantStore {
     tenant: Tenant,
     path: PathBuf,
     connections: Connections,
+    timeouts: Timeouts,
     clock: Arc<dyn Clock>,
 }
 
-#[derive(Debug, Clone)]
-enum Connections {
-    Pool(Arc<Pool>),
-    Single(Arc<Mutex<Connection>>),
-}
+/// The tool that called a hook waits too: an event that cannot be written at once goes to the spool.
+const HOOK: Timeouts = Timeouts {
+    wait: Duration::from_millis(250),
+    run: None,
+};
 
 impl TenantStore {
     pub(super) fn new(
         tenant: Tenant,
         path: PathBuf,
-        pool: Arc<Pool>,
+        pool: Arc<TenantPool>,
+        timeouts: Timeouts,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
             tenant,
             path,
             connections: Connections::Pool(pool),
+            timeouts,
             clock,
         }
     }
@@ -75,7 +82,27 @@ impl TenantStore {
             tenant,
             path,
             connections,
+            timeouts: HOOK,
             clock,
+        }
+    }
+
+    /// The same handle, whose work waits and runs so long.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use millpond::store::{Error, TenantStore, Timeouts};
+    /// # fn f(tenant: &TenantStore) -> Result<(), Error> {
+    /// let hasty = Timeouts { wait: Duration::from_millis(100), run: Some(Duration::from_secs(1)) };
+    /// let count = tenant.with_timeouts(hasty).read(|r| r.sessions().count())?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_timeouts(&self, timeouts: Timeouts) -> Self {
+        Self {
+            timeouts,
+            ..self.clone()
         }
     }
 
@@ -111,27 +138,25 @@ impl TenantStore {
     /// Reads one snapshot of the tenant's rows.
     ///
     /// # Errors
-    /// [`Error::Pool`] where no connection became free within 5 s, and what the work returns.
+    /// [`Error::Pool`] where no connection became free in time, [`Error::WrongTenant`] where the file was replaced by
+    /// another tenant's, [`Error::TimedOut`], and what the work returns.
     pub fn read<T, E: From<Error>>(
         &self,
         work: impl FnOnce(&Reader<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.with_connection(|connection| {
-            let transaction = connection
-                .transaction_with_behavior(TransactionBehavior::Deferred)
+        self.connections.read(self.timeouts, |connection| {
+            let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Deferred)
                 .map_err(error::query("begin to read"))?;
-            work(&Reader {
-                connection: &transaction,
-                tenant: self.tenant.id,
-                now: self.clock.now(),
-            })
+            work(&Reader::new(&transaction, self.tenant.id, self.clock.now()))
         })
     }
 
-    /// Writes in one transaction: all of the work or none of it.
+    /// Writes in one transaction: all of the work or none of it. Writers of this process take turns, in order of
+    /// arrival; one that waits for its own work to write, by this handle or another, waits for itself.
     ///
     /// # Errors
-    /// [`Error::Busy`] where another process wrote for more than 5 s, and what the work returns.
+    /// [`Error::Busy`] where others wrote for longer than this work waits, those of [`TenantStore::read`], and what the
+    /// work returns.
     pub fn write<T, E: From<Error>>(
         &self,
         work: impl FnOnce(&Writer<'_>) -> Result<T, E>,
@@ -146,36 +171,18 @@ impl TenantStore {
         now: Option<Timestamp>,
         work: impl FnOnce(&Writer<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.with_connection(|connection| {
-            let transaction = connection
-                .transaction_with_behavior(TransactionBehavior::Immediate)
-                .map_err(error::query("begin to write"))?;
+        self.connections.write(self.timeouts, |connection| {
+            let transaction =
+                Transaction::new_unchecked(connection, TransactionBehavior::Immediate)
+                    .map_err(error::query("begin to write"))?;
             let done = {
-                let reader = Reader {
-                    connection: &transaction,
-                    tenant: self.tenant.id,
-                    now: now.unwrap_or_else(|| self.clock.now()),
-                };
-                work(&Writer { reader })?
+                let now = now.unwrap_or_else(|| self.clock.now());
+                let reader = Reader::new(&transaction, self.tenant.id, now);
+                work(&Writer::new(reader, self.tenant.is_active))?
             };
             commit(transaction)?;
             Ok(done)
         })
-    }
-
-    fn with_connection<T, E: From<Error>>(
-        &self,
-        work: impl FnOnce(&mut Connection) -> Result<T, E>,
-    ) -> Result<T, E> {
-        match &self.connections {
-            Connections::Pool(pool) => {
-                let mut connection = pool.get().map_err(|source| Error::Pool { source })?;
-                work(&mut connection)
-            }
-            Connections::Single(connection) => {
-                work(&mut connection.lock().unwrap_or_else(PoisonError::into_inner))
-            }
-        }
     }
 }
 
@@ -183,111 +190,106 @@ fn commit(transaction: Transaction<'_>) -> Result<(), Error> {
     transaction.commit().map_err(error::query("commit"))
 }
 
-/// One snapshot of a tenant's rows. The repositories are reached from it.
-#[derive(Debug)]
-pub struct Reader<'c> {
-    connection: &'c Connection,
-    tenant: TenantId,
-    now: Timestamp,
-}
-
-impl Reader<'_> {
-    /// The tenant whose rows these are.
-    #[must_use]
-    pub const fn tenant_id(&self) -> TenantId {
-        self.tenant
-    }
-
-    /// The time of this transaction.
-    #[must_use]
-    pub const fn now(&self) -> Timestamp {
-        self.now
-    }
-
-    pub(super) const fn connection(&self) -> &Connection {
-        self.connection
-    }
-
-    /// A value of the file's own notes.
-    pub(super) fn meta(&self, key: &str) -> Result<Option<String>, Error> {
-        meta(self.connection, key)
-    }
-}
-
-/// A transaction that may write. It reads what a [`Reader`] reads.
-#[derive(Debug)]
-pub struct Writer<'c> {
-    reader: Reader<'c>,
-}
-
-impl<'c> Deref for Writer<'c> {
-    type Target = Reader<'c>;
-
-    fn deref(&self) -> &Self::Target {
-        &self.reader
-    }
-}
-
-impl Writer<'_> {
-    pub(super) fn set_meta(&self, key: &str, value: &str) -> Result<(), Error> {
-        set_meta(self.connection(), key, value)
-    }
-
-    pub(super) fn remove_meta(&self, key: &str) -> Result<(), Error> {
-        self.connection()
-            .execute("DELETE FROM meta WHERE key = ?1", [key])
-            .map(drop)
-            .map_err(error::query("remove a note"))
-    }
-}
-
-fn meta(connection: &Connection, key: &str) -> Result<Option<String>, Error> {
-    connection
-        .prepare_cached("SELECT value FROM meta WHERE key = ?1")
-        .and_then(|mut statement| statement.query_row([key], |row| row.get(0)).optional())
-        .map_err(error::query("read a note"))
-}
-
-pub(super) fn set_meta(connection: &Connection, key: &str, value: &str) -> Result<(), Error> {
-    connection
-        .execute(
-            "INSERT INTO meta (key, value) VALUES (?1, ?2)
-             ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-            [key, value],
-        )
-        .map(drop)
-        .map_err(error::query("write a note"))
-}
-
 /// The key of the tenant's id in the file's own notes.
 pub(super) const TENANT_ID: &str = "tenant_id";
 
 /// Makes a tenant's file: schema, the tenant's id, and an id of the file itself.
-pub(super) fn create_file(home: &Home, directory: Uuid, id: TenantId) -> Result<(), Error> {
+pub(super) fn create_file(
+    home: &Home,
+    directory: Uuid,
+    id: TenantId,
+    migrations: &Migrations,
+) -> Result<(), Error> {
     let path = home.tenant_file(directory);
     let mut connection = connection::open(&path, Access::Create, Use::Ordinary)?;
     let lock = home.tenant_lock(directory, "migrate");
-    migrate::up_to_date(&mut connection, &path, &lock, FileKind::Tenant)?;
-    set_meta(&connection, TENANT_ID, &id.to_string())?;
-    // Names this file and no copy of it: how a restored or cloned file is told from the one that synchronised.
-    set_meta(&connection, "file_id", &Uuid::new_v4().to_string())
+    migrate::up_to_date(&mut connection, &path, &lock, FileKind::Tenant, migrations)?;
+    name_file(&connection, id)
 }
 
-/// Opens a tenant's file, checks that it is whole and this tenant's, and brings its schema up to date.
-pub(super) fn open_checked(path: &Path, id: TenantId, usage: Use) -> Result<Connection, Error> {
-    let connection = open_unchecked(path, usage)?;
-    match meta(&connection, TENANT_ID)? {
-        Some(own) if own == id.to_string() => Ok(connection),
-        _ => Err(Error::WrongTenant {
-            path: path.to_owned(),
-        }),
+/// Writes into a fresh file whose it is, and which one it is.
+pub(super) fn name_file(connection: &Connection, id: TenantId) -> Result<(), Error> {
+    set_meta(connection, TENANT_ID, &id.to_string())?;
+    // Names this file and no copy of it: how a restored or cloned file is told from the one that synchronised.
+    set_meta(connection, "file_id", &Uuid::new_v4().to_string())
+}
+
+/// Opens a tenant's file, checks that it is this tenant's, and brings its schema up to date.
+pub(super) fn open_checked(
+    path: &Path,
+    id: TenantId,
+    usage: Use,
+    migrations: &Migrations,
+) -> Result<Connection, Error> {
+    open_any_of(path, &[id], usage, migrations)
+}
+
+/// Opens a tenant's file for a hook. One of an older schema is refused as busy: whoever called waits, and bringing it
+/// up copies the whole file.
+pub(super) fn open_for_hook(
+    path: &Path,
+    id: TenantId,
+    migrations: &Migrations,
+) -> Result<Connection, Error> {
+    let kind = FileKind::Tenant;
+    let connection = connection::open(path, Access::Existing, Use::Hook)?;
+    let schema = connection::check_header(&connection, path, kind, migrations.latest(kind))?;
+    if matches!(schema, Schema::Older(_)) {
+        return Err(Error::Busy {
+            action: "write before the schema is brought up to date",
+        });
+    }
+    checked(connection, path, &[id], migrations)
+}
+
+/// Opens a tenant's file that may have one of several ids: a re-keying may be under way.
+pub(super) fn open_any_of(
+    path: &Path,
+    ids: &[TenantId],
+    usage: Use,
+    migrations: &Migrations,
+) -> Result<Connection, Error> {
+    let connection = connection::open(path, Access::Existing, usage)?;
+    checked(connection, path, ids, migrations)
+}
+
+/// Checks that an open file is one of these tenants', and brings its schema up to date.
+pub(super) fn checked(
+    mut connection: Connection,
+    path: &Path,
+    ids: &[TenantId],
+    migrations: &Migrations,
+) -> Result<Connection, Error> {
+    let kind = FileKind::Tenant;
+    // Whose it is comes first: another tenant's file is left as it is.
+    if connection::check_header(&connection, path, kind, migrations.latest(kind))? == Schema::Empty
+    {
+        return Err(wrong_tenant(path));
+    }
+    check_owner(&connection, path, ids)?;
+    migrate::up_to_date(&mut connection, path, &migrate_lock(path), kind, migrations)?;
+    Ok(connection)
+}
+
+/// Checks that a file says that it is one of these tenants'.
+pub(super) fn check_owner(
+    connection: &Connection,
+    path: &Path,
+    ids: &[TenantId],
+) -> Result<(), Error> {
+    match meta(connection, TENANT_ID)? {
+        Some(own) if ids.iter().any(|id| own == id.to_string()) => Ok(()),
+        _ => Err(wrong_tenant(path)),
     }
 }
 
-/// Opens a tenant's file whose tenant is not yet settled: a re-keying may be under way.
-pub(super) fn open_unchecked(path: &Path, usage: Use) -> Result<Connection, Error> {
-    let mut connection = connection::open(path, Access::Existing, usage)?;
-    let lock = path.with_file_name("migrate.lock");
-    migrate::up_to_date(&mut connection, path, &lock, FileKind::Tenant)?;
-    Ok(connection)
+fn wrong_tenant(path: &Path) -> Error {
+    Error::WrongTenant {
+        path: path.to_owned(),
+    }
+}
+
+/// The lock that a migration of a tenant's file is made under.
+pub(super) fn migrate_lock(path: &Path) -> PathBuf {
+    path.with_file_name("migrate.lock")
 }

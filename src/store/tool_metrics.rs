@@ -2,18 +2,23 @@
 
 use std::ops::Deref;
 
-use rusqlite::{OptionalExtension as _, Row, ToSql};
+use rusqlite::{OptionalExtension as _, Row, params_from_iter};
 
-use super::Sighting;
 use super::columns::{Life, named, some_text, some_time, text};
-use super::digest;
 use super::error::{self, Error};
+use super::filter::{self, Conditions, Deleted};
+use super::page::{self, Direction, NumberedPage, PageRequest};
 use super::tenant::{Reader, Writer};
 use crate::domain::ids::{CallId, SessionId, UserId};
-use crate::domain::session::SourceId;
-use crate::domain::tool_metric::{
-    CommandLine, DurationSource, Outcome, Program, ToolMetric, WorkingDirectory,
-};
+use crate::domain::permission::Subject;
+use crate::domain::tool_metric::{DurationSource, Outcome, ToolCategory, ToolMetric, ToolName};
+use crate::domain::units::Timestamp;
+
+mod write;
+
+pub(super) use write::{delete_of_session, restore_of_session};
+
+const TABLE: &str = "tool_metrics";
 
 /// What a call's digest is made of, in this order.
 pub(super) const PAYLOAD: &str = "id, session_id, user_id, parent_id, tool_name, tool_category, started_at, \
@@ -25,6 +30,52 @@ const COLUMNS: &str = "id, session_id, user_id, parent_id, tool_name, tool_categ
     execution_count, total_duration_ms, error_count, outcome, memory_usage_mb, cpu_time_ms, parameters, \
     output_size_bytes, program, command_line, working_directory, source, source_id, duration_source, \
     provenance, created_at";
+
+/// Which calls are meant: those for which all of it holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ToolMetricFilter {
+    /// Of one user only.
+    pub user: Option<UserId>,
+    /// Of one session only.
+    pub session: Option<SessionId>,
+    /// Of one tool only.
+    pub tool: Option<ToolName>,
+    /// Of one category only.
+    pub category: Option<ToolCategory>,
+    /// That ended so.
+    pub outcome: Option<Outcome>,
+    /// That began at this time or later.
+    pub since: Option<Timestamp>,
+    /// That began before this time.
+    pub until: Option<Timestamp>,
+    /// Whether deleted ones are among them.
+    pub deleted: Deleted,
+}
+
+/// What numbered pages of calls are ordered by; the id breaks ties.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ToolMetricOrder {
+    /// The start.
+    #[default]
+    Start,
+    /// The duration.
+    Duration,
+    /// The tool's name.
+    Tool,
+    /// The size of the result.
+    OutputSize,
+}
+
+impl ToolMetricOrder {
+    const fn column(self) -> &'static str {
+        match self {
+            Self::Start => "started_at",
+            Self::Duration => "total_duration_ms",
+            Self::Tool => "tool_name",
+            Self::OutputSize => "output_size_bytes",
+        }
+    }
+}
 
 /// Reads calls.
 #[derive(Debug)]
@@ -72,8 +123,12 @@ impl ToolMetrics<'_> {
     /// # Errors
     /// What SQLite says.
     pub fn find(&self, id: CallId) -> Result<Option<ToolMetric>, Error> {
+        let readable = self.reader.readable(Subject::ToolMetrics, "read calls")?;
         let found = self.lookup(id)?;
-        Ok(found.and_then(|(call, _, life)| (life == Life::Present).then_some(call)))
+        Ok(found.and_then(|(call, _, life)| {
+            let seen = readable.is_none_or(|own| own == call.user_id);
+            (life == Life::Present && seen).then_some(call)
+        }))
     }
 
     /// The calls of a session, by start.
@@ -81,34 +136,86 @@ impl ToolMetrics<'_> {
     /// # Errors
     /// What SQLite says.
     pub fn of_session(&self, session: SessionId) -> Result<Vec<ToolMetric>, Error> {
+        let conditions = self.conditions(&ToolMetricFilter {
+            session: Some(session),
+            ..ToolMetricFilter::default()
+        })?;
         let sql = format!(
-            "SELECT {COLUMNS} FROM tool_metrics
-             WHERE session_id = ?1 AND deleted_at IS NULL ORDER BY started_at, id"
+            "SELECT {COLUMNS} FROM tool_metrics WHERE {} ORDER BY started_at, id",
+            conditions.sql()
         );
         self.reader
             .connection()
             .prepare_cached(&sql)
             .and_then(|mut statement| {
                 statement
-                    .query_map([session.as_uuid()], from_row)?
+                    .query_map(params_from_iter(conditions.values()), from_row)?
                     .collect()
             })
             .map_err(error::query("list a session's calls"))
     }
 
+    /// A numbered page of the calls that match.
+    ///
+    /// # Errors
+    /// What SQLite says; [`Error::Denied`].
+    pub fn page(
+        &self,
+        filter: &ToolMetricFilter,
+        (order, direction): (ToolMetricOrder, Direction),
+        request: PageRequest,
+    ) -> Result<NumberedPage<ToolMetric>, Error> {
+        let (column, way) = (order.column(), direction.sql());
+        page::numbered(
+            self.reader.connection(),
+            (TABLE, COLUMNS, &format!("{column} {way}, id {way}")),
+            &self.conditions(filter)?,
+            request,
+            "list calls",
+            from_row,
+        )
+    }
+
     /// How many calls there are.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// What SQLite says; [`Error::Denied`].
     pub fn count(&self) -> Result<u64, Error> {
-        self.reader
-            .connection()
-            .query_row(
-                "SELECT count(*) FROM tool_metrics WHERE deleted_at IS NULL",
-                [],
-                |row| row.get(0),
-            )
-            .map_err(error::query("count calls"))
+        self.count_matching(&ToolMetricFilter::default())
+    }
+
+    /// How many calls match.
+    ///
+    /// # Errors
+    /// What SQLite says; [`Error::Denied`].
+    pub fn count_matching(&self, filter: &ToolMetricFilter) -> Result<u64, Error> {
+        let conditions = self.conditions(filter)?;
+        page::count(self.reader.connection(), TABLE, &conditions, "count calls")
+    }
+
+    fn conditions(&self, filter: &ToolMetricFilter) -> Result<Conditions, Error> {
+        let own = self.reader.readable(Subject::ToolMetrics, "list calls")?;
+        let mut all = Conditions::new(filter.deleted);
+        for user in [own, filter.user] {
+            all.and("user_id = {}", user.map(|user| filter::id(user.as_uuid())));
+        }
+        let session = filter.session.map(|session| filter::id(session.as_uuid()));
+        all.and("session_id = {}", session);
+        all.and(
+            "tool_name = {}",
+            filter.tool.as_ref().map(ToString::to_string),
+        );
+        all.and(
+            "tool_category = {}",
+            filter.category.as_ref().map(ToString::to_string),
+        );
+        all.and(
+            "outcome = {}",
+            filter.outcome.map(|outcome| outcome.as_str().to_owned()),
+        );
+        all.and("started_at >= {}", filter.since.map(Timestamp::as_micros));
+        all.and("started_at < {}", filter.until.map(Timestamp::as_micros));
+        Ok(all)
     }
 
     fn lookup(&self, id: CallId) -> Result<Option<(ToolMetric, i64, Life)>, Error> {
@@ -124,120 +231,6 @@ impl ToolMetrics<'_> {
                     .optional()
             })
             .map_err(error::query("find a call"))
-    }
-}
-
-impl ToolMetricsMut<'_> {
-    /// Records a sighting of a call: adds the row, or raises the one that is there ([`ToolMetric::absorb`]).
-    ///
-    /// # Errors
-    /// [`Error::ForeignKey`] where there is no such session or user; [`Error::Check`] where a count or duration is
-    /// negative or the parameters are no JSON.
-    pub fn record(&self, call: &ToolMetric) -> Result<Sighting, Error> {
-        // Most sightings are new: try that first, and look only where the id is taken.
-        let first_rev = call.duration_source.first_rev();
-        let inserted = self.execute(
-            call,
-            first_rev,
-            "INSERT INTO tool_metrics (id, session_id, user_id, parent_id, tool_name, tool_category,
-                started_at, execution_count, total_duration_ms, average_duration_ms, success_rate,
-                error_count, outcome, memory_usage_mb, cpu_time_ms, parameters, output_size_bytes,
-                program, command_line, working_directory, source, source_id, duration_source,
-                deleted_at, digest, rev, provenance, created_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
-                     ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28)
-             ON CONFLICT (id) DO NOTHING",
-            "add a call",
-        )?;
-        if inserted == 1 {
-            return Ok(Sighting::Inserted);
-        }
-        match self.lookup(call.id)? {
-            Some((mut known, rev, Life::Present)) => {
-                if !known.absorb(call) {
-                    return Ok(Sighting::Unchanged);
-                }
-                let rev = known.duration_source.first_rev().max(rev + 1);
-                self.execute(
-                    &known,
-                    rev,
-                    "UPDATE tool_metrics
-                     SET session_id = ?2, user_id = ?3, parent_id = ?4, tool_name = ?5,
-                         tool_category = ?6, started_at = ?7, execution_count = ?8,
-                         total_duration_ms = ?9, average_duration_ms = ?10, success_rate = ?11,
-                         error_count = ?12, outcome = ?13, memory_usage_mb = ?14, cpu_time_ms = ?15,
-                         parameters = ?16, output_size_bytes = ?17, program = ?18, command_line = ?19,
-                         working_directory = ?20, source = ?21, source_id = ?22, duration_source = ?23,
-                         deleted_at = ?24, digest = ?25, rev = ?26, provenance = ?27, created_at = ?28
-                     WHERE id = ?1",
-                    "raise a call",
-                )?;
-                Ok(Sighting::Raised)
-            }
-            // What was deleted stays deleted, whatever is seen of it again.
-            _ => Ok(Sighting::Unchanged),
-        }
-    }
-
-    fn execute(
-        &self,
-        call: &ToolMetric,
-        rev: i64,
-        sql: &str,
-        action: &'static str,
-    ) -> Result<usize, Error> {
-        let (id, session_id, user_id) = (
-            call.id.as_uuid(),
-            call.session_id.as_uuid(),
-            call.user_id.as_uuid(),
-        );
-        let parent_id = call.parent_id.map(CallId::as_uuid);
-        let started_at = call.started_at.as_micros();
-        let (average, success_rate) = (call.average_duration_ms(), call.success_rate());
-        let program = call.program.as_ref().map(Program::as_str);
-        let command_line = call.command_line.as_ref().map(CommandLine::as_str);
-        let working_directory = call
-            .working_directory
-            .as_ref()
-            .map(WorkingDirectory::as_str);
-        let source_id = call.source_id.as_ref().map(SourceId::as_str);
-        let payload: [&dyn ToSql; 24] = [
-            &id,
-            &session_id,
-            &user_id,
-            &parent_id,
-            &call.tool_name.as_str(),
-            &call.tool_category.as_str(),
-            &started_at,
-            &call.execution_count,
-            &call.total_duration_ms,
-            &average,
-            &success_rate,
-            &call.error_count,
-            &call.outcome.as_str(),
-            &call.memory_usage_mb,
-            &call.cpu_time_ms,
-            &call.parameters,
-            &call.output_size_bytes,
-            &program,
-            &command_line,
-            &working_directory,
-            &call.source.as_str(),
-            &source_id,
-            &call.duration_source.as_str(),
-            &None::<i64>,
-        ];
-        let digest = digest::of_params(&payload).map_err(error::query(action))?;
-        let created_at = call.created_at.as_micros();
-        let rest: [&dyn ToSql; 4] = [&digest, &rev, &call.provenance, &created_at];
-        let mut all: Vec<&dyn ToSql> = Vec::with_capacity(28);
-        all.extend(payload);
-        all.extend(rest);
-        self.writer
-            .connection()
-            .prepare_cached(sql)
-            .and_then(|mut statement| statement.execute(all.as_slice()))
-            .map_err(error::query(action))
     }
 }
 

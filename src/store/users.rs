@@ -2,16 +2,51 @@
 
 use std::ops::Deref;
 
-use rusqlite::{OptionalExtension as _, Row, ToSql, params};
+use rusqlite::{OptionalExtension as _, Row, params_from_iter};
 
-use super::columns::{named, some_time, text};
+use super::columns::{named, some_text, some_time, text, time};
 use super::error::{self, Error};
+use super::filter::{self, Conditions, Deleted, SearchText};
+use super::page::{self, Direction, NumberedPage, PageRequest};
 use super::tenant::{Reader, Writer};
 use crate::domain::ids::UserId;
-use crate::domain::user::{CentralUser, Email, NewUser, PersonName, Role, User, ZoneName};
+use crate::domain::json::JsonObject;
+use crate::domain::permission::Subject;
+use crate::domain::user::{Email, Role, SsoIdentity, User};
 
-const COLUMNS: &str =
-    "id, email, first_name, last_name, role, timezone, is_active, created_at, updated_at";
+mod write;
+
+const TABLE: &str = "users";
+
+const COLUMNS: &str = "id, email, first_name, last_name, role, timezone, is_active, created_at, updated_at, \
+    sso_provider, sso_user_id, last_login, login_count, preferences";
+
+/// Which users are meant: those for whom all of it holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UserFilter {
+    /// Of one role only.
+    pub role: Option<Role>,
+    /// Only active, or only inactive ones.
+    pub active: Option<bool>,
+    /// With this text, in letters of any case (ASCII), in the address or a name.
+    pub text: Option<SearchText>,
+    /// Whether deleted ones are among them.
+    pub deleted: Deleted,
+}
+
+/// What pages of users are ordered by; the id breaks ties.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum UserOrder {
+    /// The address.
+    #[default]
+    Email,
+    /// The last name, then the first.
+    Name,
+    /// The last login.
+    LastLogin,
+    /// When the user was made here.
+    Created,
+}
 
 /// The key of the user that work is recorded for unless another is named.
 const DEFAULT_USER: &str = "default_user";
@@ -62,26 +97,118 @@ impl Users<'_> {
     /// # Errors
     /// What SQLite says.
     pub fn list(&self) -> Result<Vec<User>, Error> {
-        let sql = format!("SELECT {COLUMNS} FROM users WHERE deleted_at IS NULL ORDER BY email");
+        let conditions = self.conditions(&UserFilter::default())?;
+        let sql = format!(
+            "SELECT {COLUMNS} FROM users WHERE {} ORDER BY email",
+            conditions.sql()
+        );
         self.reader
             .connection()
             .prepare_cached(&sql)
-            .and_then(|mut statement| statement.query_map([], from_row)?.collect())
+            .and_then(|mut statement| {
+                statement
+                    .query_map(params_from_iter(conditions.values()), from_row)?
+                    .collect()
+            })
             .map_err(error::query("list users"))
+    }
+
+    /// A numbered page of the users that match.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn page(
+        &self,
+        filter: &UserFilter,
+        (order, direction): (UserOrder, Direction),
+        request: PageRequest,
+    ) -> Result<NumberedPage<User>, Error> {
+        let way = direction.sql();
+        let order = match order {
+            UserOrder::Email => format!("email {way}"),
+            UserOrder::Name => format!("last_name {way}, first_name {way}, id {way}"),
+            UserOrder::LastLogin => format!("last_login {way}, id {way}"),
+            UserOrder::Created => format!("created_at {way}, id {way}"),
+        };
+        page::numbered(
+            self.reader.connection(),
+            (TABLE, COLUMNS, &order),
+            &self.conditions(filter)?,
+            request,
+            "list users",
+            from_row,
+        )
+    }
+
+    /// How many users match.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn count_matching(&self, filter: &UserFilter) -> Result<u64, Error> {
+        let conditions = self.conditions(filter)?;
+        page::count(self.reader.connection(), TABLE, &conditions, "count users")
+    }
+
+    /// The user of that id.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where there is none, or it is deleted.
+    pub fn get(&self, id: UserId) -> Result<User, Error> {
+        let mut of = self.conditions(&UserFilter::default())?;
+        of.and("id = {}", Some(filter::id(id.as_uuid())));
+        self.one(&of)?.ok_or_else(|| Error::not_found("user", &id))
     }
 
     /// The user with that email.
     ///
     /// # Errors
-    /// [`Error::NotFound`] where there is none.
+    /// [`Error::NotFound`] where there is none, or it is deleted.
     pub fn find_by_email(&self, email: &Email) -> Result<User, Error> {
-        let sql = format!("SELECT {COLUMNS} FROM users WHERE email = ?1 AND deleted_at IS NULL");
+        let mut of = self.conditions(&UserFilter::default())?;
+        of.and("email = {}", Some(email.to_string()));
+        self.one(&of)?
+            .ok_or_else(|| Error::not_found("user", email))
+    }
+
+    /// The user whom an identity provider knows so.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where there is none, or it is deleted.
+    pub fn find_by_sso(&self, identity: &SsoIdentity) -> Result<User, Error> {
+        let mut of = self.conditions(&UserFilter::default())?;
+        of.and("sso_provider = {}", Some(identity.provider.to_string()));
+        of.and("sso_user_id = {}", Some(identity.user_id.to_string()));
+        self.one(&of)?
+            .ok_or_else(|| Error::not_found("user", &identity.user_id))
+    }
+
+    fn one(&self, conditions: &Conditions) -> Result<Option<User>, Error> {
+        let sql = format!("SELECT {COLUMNS} FROM users WHERE {}", conditions.sql());
         self.reader
             .connection()
             .prepare_cached(&sql)
-            .and_then(|mut statement| statement.query_row([email.as_str()], from_row).optional())
-            .map_err(error::query("find a user"))?
-            .ok_or_else(|| Error::not_found("user", email))
+            .and_then(|mut statement| {
+                statement
+                    .query_row(params_from_iter(conditions.values()), from_row)
+                    .optional()
+            })
+            .map_err(error::query("find a user"))
+    }
+
+    fn conditions(&self, filter: &UserFilter) -> Result<Conditions, Error> {
+        let own = self.reader.readable(Subject::Users, "list users")?;
+        let mut all = Conditions::new(filter.deleted);
+        all.and("id = {}", own.map(|own| filter::id(own.as_uuid())));
+        all.and(
+            "role = {}",
+            filter.role.map(|role| role.as_str().to_owned()),
+        );
+        all.and("is_active = {}", filter.active);
+        all.and(
+            "(email LIKE {} ESCAPE '\\' OR first_name LIKE {} ESCAPE '\\' OR last_name LIKE {} ESCAPE '\\')",
+            filter.text.as_ref().map(filter::containing),
+        );
+        Ok(all)
     }
 
     /// The user that work is recorded for unless another is named: the one chosen by [`UsersMut::set_default`], or
@@ -105,95 +232,6 @@ impl Users<'_> {
     }
 }
 
-impl UsersMut<'_> {
-    /// Adds a user.
-    ///
-    /// # Errors
-    /// [`Error::UniqueViolation`] where the email or id is taken.
-    pub fn insert(&self, new: &NewUser) -> Result<User, Error> {
-        let now = self.writer.now().as_micros();
-        self.writer
-            .connection()
-            .prepare_cached(
-                "INSERT INTO users (id, email, first_name, last_name, role, created_at, updated_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)",
-            )
-            .and_then(|mut insert| {
-                insert.execute(params![
-                    new.id.as_uuid(),
-                    new.email.as_str(),
-                    new.first_name.as_ref().map(PersonName::as_str),
-                    new.last_name.as_ref().map(PersonName::as_str),
-                    new.role.as_str(),
-                    now,
-                ])
-            })
-            .map_err(error::query("add a user"))?;
-        self.find_by_email(&new.email)
-    }
-
-    /// Sets the time zone that the user's days are cut in.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] where there is no such user.
-    pub fn set_timezone(&self, email: &Email, zone: &ZoneName) -> Result<(), Error> {
-        let now = self.writer.now().as_micros();
-        let params: [&dyn ToSql; 3] = [&email.as_str(), &zone.as_str(), &now];
-        let changed = self
-            .writer
-            .connection()
-            .prepare_cached(
-                "UPDATE users SET timezone = ?2, updated_at = ?3, rev = rev + 1
-                 WHERE email = ?1 AND deleted_at IS NULL",
-            )
-            .and_then(|mut update| update.execute(params))
-            .map_err(error::query("set a user's time zone"))?;
-        if changed == 0 {
-            return Err(Error::not_found("user", email));
-        }
-        Ok(())
-    }
-
-    /// Follows what the central database says of a user that it knows by this id; true if anything changed. A user
-    /// who is not here is left out: enrolment brings users.
-    ///
-    /// # Errors
-    /// [`Error::UniqueViolation`] where another user has the address.
-    pub fn follow(&self, central: &CentralUser) -> Result<bool, Error> {
-        self.writer
-            .connection()
-            .prepare_cached(
-                "UPDATE users SET email = ?2, first_name = ?3, last_name = ?4, role = ?5, timezone = ?6,
-                        is_active = ?7, updated_at = ?8, rev = rev + 1
-                 WHERE id = ?1 AND (email IS NOT ?2 OR first_name IS NOT ?3 OR last_name IS NOT ?4
-                                    OR role IS NOT ?5 OR timezone IS NOT ?6 OR is_active IS NOT ?7)",
-            )
-            .and_then(|mut update| {
-                update.execute(params![
-                    central.id.as_uuid(),
-                    central.email.as_str(),
-                    central.first_name.as_ref().map(PersonName::as_str),
-                    central.last_name.as_ref().map(PersonName::as_str),
-                    central.role.as_str(),
-                    central.timezone.as_str(),
-                    central.is_active,
-                    self.writer.now().as_micros(),
-                ])
-            })
-            .map(|changed| changed == 1)
-            .map_err(error::query("follow the central database's users"))
-    }
-
-    /// Chooses the user that work is recorded for unless another is named.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] where there is no such user.
-    pub fn set_default(&self, email: &Email) -> Result<(), Error> {
-        let id = self.find_by_email(email)?.id;
-        self.writer.set_meta(DEFAULT_USER, &id.to_string())
-    }
-}
-
 fn from_row(row: &Row<'_>) -> rusqlite::Result<User> {
     Ok(User {
         id: UserId::from_uuid(row.get(0)?),
@@ -201,9 +239,15 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<User> {
         first_name: text(row, 2)?,
         last_name: text(row, 3)?,
         role: named(row, 4, Role::parse)?,
-        timezone: row.get(5)?,
+        timezone: some_text(row, 5)?,
         is_active: row.get(6)?,
         created_at: some_time(row, 7)?,
         updated_at: some_time(row, 8)?,
+        sso: text(row, 9)?
+            .zip(text(row, 10)?)
+            .map(|(provider, user_id)| SsoIdentity { provider, user_id }),
+        last_login: time(row, 11)?,
+        login_count: row.get(12)?,
+        preferences: named(row, 13, |raw| JsonObject::parse("preferences", raw))?,
     })
 }

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 
-use crate::workstation::{Central, Workstation, transcript};
+use crate::workstation::{Central, Ran, Workstation, transcript};
 
 #[test]
 fn an_unknown_tenant_or_user_is_told_and_nothing_is_written() {
@@ -319,4 +319,117 @@ fn a_folder_that_others_may_enter_is_closed_only_where_it_is_ours_to_close() {
     );
     workstation.run(&["init"]).json();
     assert_eq!(mode(&home), 0o700);
+}
+
+#[test]
+fn whose_work_it_is_stays_when_a_second_user_is_added_and_moves_when_it_is_said() {
+    let workstation = Workstation::new();
+    workstation.run(&["init", "--tenant", "acme"]).json();
+    let who = || {
+        let name = format!("s{}", uuid::Uuid::new_v4().simple());
+        workstation.import(&transcript(workstation.folder.path(), &name, 1));
+        let file = workstation.file();
+        let sql = "SELECT email FROM users JOIN metrics_sessions s ON s.user_id = users.id WHERE s.source_id = ?1";
+        file.query_row(sql, [name], |row| row.get::<_, String>(0))
+            .unwrap()
+    };
+    let user = |arguments: &[&str]| {
+        workstation.run(&[&["user"], arguments, &["--tenant", "acme"]].concat())
+    };
+    user(&["add", "ada@acme.dev"]).json();
+    assert_eq!(who(), "ada@acme.dev");
+    user(&["add", "bob@acme.dev"]).json();
+    assert_eq!(who(), "ada@acme.dev");
+    user(&["update", "bob@acme.dev", "--default"]).json();
+    assert_eq!(who(), "bob@acme.dev");
+    assert_eq!(
+        user(&["update", "eve@acme.dev", "--default"]).refused(1),
+        "not_found"
+    );
+
+    // A tenant whose only user was the default without being chosen: a file from before users were chosen.
+    let file = workstation.file();
+    file.execute_batch("DELETE FROM meta WHERE key = 'default_user'; UPDATE users SET deleted_at = 1 WHERE email LIKE 'bob%'")
+        .unwrap();
+    user(&["add", "cyd@acme.dev"]).json();
+    assert_eq!(who(), "ada@acme.dev");
+}
+
+#[test]
+fn whatever_is_refused_comes_with_a_hint() {
+    let workstation = Workstation::of_ada();
+    for (arguments, code, kind) in [
+        (&["tenant", "show", "../x"][..], 2, "invalid"),
+        (&["tenant", "create", "a b", "--name", "A"], 2, "invalid"),
+        (&["tenant", "create", "b", "--name", ""], 2, "invalid"),
+        (
+            &["tenant", "create", "b", "--name", "B", "--plan", "gold"],
+            2,
+            "invalid",
+        ),
+        (&["user", "add", "nobody", "--tenant", "acme"], 2, "invalid"),
+        (
+            &["user", "add", "bob@acme.dev", "--role", "queen"],
+            2,
+            "invalid",
+        ),
+        (&["user", "add", "ada@acme.dev"], 1, "unique_violation"),
+        (&["user", "show", "eve@acme.dev"], 1, "not_found"),
+        (&["session", "list", "--after", "zz"], 2, "invalid"),
+        (&["session", "list", "--since", "yesterday"], 2, "invalid"),
+        (
+            &["session", "show", "00000000-0000-4000-8000-000000000000"],
+            1,
+            "not_found",
+        ),
+        (&["metrics", "--since", "soon"], 2, "invalid"),
+        (&["seed", "--until", "soon"], 2, "usage"),
+        (&["enroll", "/nowhere/acme.toml"], 1, "io"),
+        (
+            &["central", "status", "--url-file", "/nowhere/url"],
+            78,
+            "configuration",
+        ),
+    ] {
+        assert_eq!(
+            workstation.run(arguments).refused(code),
+            kind,
+            "{arguments:?}"
+        );
+    }
+    let id = uuid::Uuid::new_v4().to_string();
+    workstation
+        .file()
+        .execute("UPDATE meta SET value = ?1 WHERE key = 'tenant_id'", [id])
+        .unwrap();
+    let ran = workstation.run(&["session", "list"]);
+    assert_eq!(ran.refused(1), "wrong_tenant");
+    let path = workstation.run(&["tenant", "list"]).json()["tenants"][0]["path"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    std::fs::remove_file(path).unwrap();
+    assert_eq!(workstation.run(&["session", "list"]).refused(1), "io");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_enrolment_document_that_no_one_reads_is_told_with_the_device_to_revoke() {
+    let workstation = Workstation::of_ada();
+    let central = Central::for_workstation(&workstation).await;
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = workstation.command(&["central", "enroll", "--tenant", "acme"]);
+    command
+        .args(["--user", "ada@acme.dev"])
+        .env("DATABASE_URL", &central.url)
+        .stdout(writer);
+    let ran = Ran::of_command(command, "");
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("could not be printed"),
+        "{}",
+        ran.stderr
+    );
+    let (_, device) = ran.stderr.split_once("millpond central revoke ").unwrap();
+    central.run(&workstation, &["revoke", device.trim()]).json();
 }

@@ -335,3 +335,57 @@ fn an_empty_millpond_home_is_none() {
     let home = made["home"].as_str().unwrap();
     assert!(home.starts_with(workstation.folder.path().to_str().unwrap()));
 }
+
+#[test]
+fn one_spooled_file_that_cannot_be_read_keeps_no_other_back_and_whoever_works_is_told() {
+    let workstation = Workstation::of_ada();
+    let file = workstation.file();
+    file.execute_batch("BEGIN IMMEDIATE").unwrap();
+    hook(&workstation, &event("PreToolUse", "t1", &json!({})));
+    file.execute_batch("ROLLBACK").unwrap();
+    let spool = workstation.home().join("spool");
+    std::fs::create_dir(spool.join("0.json")).unwrap();
+    let ran = workstation.run(&["tenant", "show", "acme"]);
+    assert_eq!(ran.json()["tool_metrics"], 1);
+    assert!(
+        ran.stderr.contains("1 event waits in the spool: "),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(ran.stderr.lines().count(), 1);
+    let quiet = workstation.run(&["tenant", "show", "acme", "--quiet"]);
+    assert_eq!(quiet.stderr, "");
+    hook(&workstation, &event("PreToolUse", "t2", &json!({})));
+
+    // An event of a tenant that is not here waits, and the reason is told.
+    let ghost = &["hook", "claude", "--tenant", "ghost"];
+    workstation.run_with_input(ghost, &event("PreToolUse", "t3", &json!({})));
+    std::fs::remove_dir(spool.join("0.json")).unwrap();
+    let ran = workstation.run(&["tenant", "list"]);
+    assert!(
+        ran.stderr.contains("there is no tenant ghost"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn a_registry_that_is_locked_costs_a_hook_a_moment_and_no_event() {
+    let workstation = Workstation::of_ada();
+    #[allow(clippy::disallowed_methods)]
+    let registry = rusqlite::Connection::open(workstation.home().join("registry.db")).unwrap();
+    registry
+        .execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN IMMEDIATE; COMMIT;")
+        .unwrap();
+    let begun = Instant::now();
+    hook(&workstation, &event("PreToolUse", "t1", &json!({})));
+    assert!(
+        begun.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        begun.elapsed()
+    );
+    let spool = workstation.home().join("spool");
+    assert_eq!(std::fs::read_dir(&spool).unwrap().count(), 1);
+    drop(registry);
+    assert_eq!(workstation.tenant()["tool_metrics"], 1);
+}

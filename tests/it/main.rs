@@ -15,13 +15,21 @@
 
 mod architecture;
 mod bad_input;
+mod central_schemas;
+mod commands;
 mod dashboards;
 mod fixture;
+mod handles;
 mod hook;
+mod model;
 mod outbox;
 mod outbox_trouble;
+mod refused_values;
 mod rekey;
+mod repositories;
+mod roles;
 mod samples;
+mod schema;
 mod seed;
 mod store;
 mod sync;

@@ -184,3 +184,211 @@ fn an_id_that_another_tenant_of_this_machine_has_is_refused() {
         tenant.tenant().id
     );
 }
+
+/// An enrolment under the tenant's own id, for these users.
+fn for_users(tenant: &TenantStore, users: &[(UserId, &str)]) -> Enrolment {
+    Enrolment {
+        tenant_id: tenant.tenant().id,
+        schema_name: tenant.tenant().schema_name.clone(),
+        users: users
+            .iter()
+            .map(|(id, email)| EnrolledUser {
+                id: *id,
+                email: (*email).into(),
+                role: Role::Developer,
+            })
+            .collect(),
+        ..enrolment()
+    }
+}
+
+fn users(tenant: &TenantStore) -> Vec<(UserId, String)> {
+    tenant
+        .read(|r| r.users().list())
+        .unwrap()
+        .into_iter()
+        .map(|user| (user.id, user.email.to_string()))
+        .collect()
+}
+
+#[test]
+fn a_user_whose_address_changed_centrally_keeps_id_and_work() {
+    let fixture = Fixture::new();
+    let tenant = fixture.tenant("acme");
+    let old = user(&tenant, "ada@old.dev").id;
+    let bob = user(&tenant, "bob@acme.dev").id;
+    let work = session(old, "s", 0);
+    tenant.write(|w| w.sessions().record(&work)).unwrap();
+    // Bob has Ada's old address now, and the document does not write addresses as this machine does.
+    let joined = for_users(&tenant, &[(bob, "ada@old.dev"), (old, "Ada@Acme.dev")]);
+    fixture.store.enrol(&acme(), &joined, "secret").unwrap();
+    assert_eq!(
+        users(&tenant),
+        [(old, "ada@acme.dev".into()), (bob, "ada@old.dev".into())]
+    );
+    assert_eq!(
+        tenant.read(|r| r.sessions().find(work.id)).unwrap(),
+        Some(work)
+    );
+}
+
+#[test]
+fn two_users_who_are_one_person_centrally_become_one_and_lose_nothing() {
+    let fixture = Fixture::new();
+    let tenant = fixture.tenant("acme");
+    let old = user(&tenant, "ada@old.dev").id;
+    let new = user(&tenant, "ada@acme.dev");
+    for (who, name) in [(old, "before"), (new.id, "after")] {
+        let work = session(who, name, 0);
+        tenant
+            .write(|w| {
+                w.sessions().record(&work)?;
+                w.tool_metrics().record(&call(&work, name, 1))
+            })
+            .unwrap();
+    }
+    tenant.write(|w| w.users().set_default(&new.email)).unwrap();
+    let joined = for_users(&tenant, &[(old, "ada@acme.dev")]);
+    fixture.store.enrol(&acme(), &joined, "secret").unwrap();
+    let tenant = fixture.store.tenant(&acme()).unwrap();
+    assert_eq!(users(&tenant), [(old, "ada@acme.dev".into())]);
+    assert_eq!(tenant.read(|r| r.users().default()).unwrap().id, old);
+    for name in ["before", "after"] {
+        // As if it had been recorded under the one id from the start.
+        let work = session(old, name, 0);
+        let calls = tenant
+            .read(|r| r.tool_metrics().of_session(work.id))
+            .unwrap();
+        assert_eq!(calls, [call(&work, name, 1)], "{name}");
+    }
+    assert_eq!(tenant.read(|r| r.outbox().status()).unwrap().pending, 4);
+}
+
+#[test]
+fn an_address_that_changed_before_joining_does_not_make_a_second_person() {
+    let fixture = Fixture::new();
+    let tenant = fixture.tenant("acme");
+    let joined = enrolment();
+    // The central id is the one that her old address derives under the central tenant's id.
+    let id = UserId::derive(joined.tenant_id, &Email::parse("ada@old.dev").unwrap());
+    for email in ["ada@old.dev", "ada@acme.dev"] {
+        let who = user(&tenant, email).id;
+        tenant
+            .write(|w| w.sessions().record(&session(who, email, 0)))
+            .unwrap();
+    }
+    let joined = Enrolment {
+        users: for_users(&tenant, &[(id, "ada@acme.dev")]).users,
+        ..joined
+    };
+    fixture.store.enrol(&acme(), &joined, "secret").unwrap();
+    let tenant = fixture.store.tenant(&acme()).unwrap();
+    assert_eq!(users(&tenant), [(id, "ada@acme.dev".into())]);
+    for name in ["ada@old.dev", "ada@acme.dev"] {
+        let work = session(id, name, 0);
+        let found = tenant.read(|r| r.sessions().find(work.id)).unwrap();
+        assert_eq!(found, Some(work));
+    }
+}
+
+/// Two users of one person who both recorded the same session: merging them would lose one of the two.
+fn recorded_twice() -> (Fixture, TenantStore, Enrolment) {
+    let fixture = Fixture::new();
+    let tenant = fixture.tenant("acme");
+    let old = user(&tenant, "ada@old.dev").id;
+    let new = user(&tenant, "ada@acme.dev").id;
+    for who in [old, new] {
+        tenant
+            .write(|w| w.sessions().record(&session(who, "same", 0)))
+            .unwrap();
+    }
+    let joined = for_users(&tenant, &[(old, "ada@acme.dev")]);
+    (fixture, tenant, joined)
+}
+
+#[test]
+fn an_enrolment_that_cannot_be_applied_leaves_the_tenant_as_it_was() {
+    let (fixture, tenant, joined) = recorded_twice();
+    let before = users(&tenant);
+    let refused = fixture.store.enrol(&acme(), &joined, "secret").unwrap_err();
+    assert!(matches!(refused, Error::RecordedTwice { .. }), "{refused}");
+    let tenant = fixture.store.tenant(&acme()).unwrap();
+    assert_eq!(users(&tenant), before);
+    assert_eq!(tenant.read(|r| r.sessions().count()).unwrap(), 2);
+    assert_eq!(fixture.store.enrolment(&acme()).unwrap(), None);
+
+    // One that names a person twice, and one whose schema another tenant of this machine has.
+    let twice = for_users(
+        &tenant,
+        &[(before[0].0, "ada@x.dev"), (before[0].0, "ada@y.dev")],
+    );
+    let refused = fixture.store.enrol(&acme(), &twice, "secret").unwrap_err();
+    assert!(matches!(refused, Error::Invalid(_)), "{refused}");
+    let taken = Enrolment {
+        schema_name: fixture.tenant("umbra").tenant().schema_name.clone(),
+        ..enrolment()
+    };
+    let refused = fixture.store.enrol(&acme(), &taken, "secret").unwrap_err();
+    assert!(
+        matches!(refused, Error::UniqueViolation { .. }),
+        "{refused}"
+    );
+    assert_eq!(users(&fixture.store.tenant(&acme()).unwrap()), before);
+}
+
+#[test]
+fn a_re_keying_that_can_never_be_finished_is_given_up_by_the_next_opening() {
+    let (fixture, tenant, joined) = recorded_twice();
+    let before = users(&tenant);
+    record_intent(&fixture.store, tenant.tenant().id, &joined);
+    drop(tenant);
+    let tenant = fixture.store.tenant(&acme()).unwrap();
+    assert_eq!(users(&tenant), before);
+    assert!(fixture.store.tenant_for_hook(&acme()).is_ok());
+}
+
+#[test]
+fn a_file_of_another_tenant_is_not_re_keyed() {
+    let (fixture, tenant) = fixture();
+    let umbra = fixture.tenant("umbra");
+    record_intent(&fixture.store, tenant.tenant().id, &enrolment());
+    let (own, other) = (tenant.path().to_owned(), umbra.path().to_owned());
+    let home = fixture.store.home().clone();
+    drop((tenant, umbra));
+    drop(fixture.store);
+    for end in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{end}", own.display()));
+    }
+    std::fs::copy(other, own).unwrap();
+    let store = Store::open(home).unwrap();
+    let refused = store.tenant(&acme()).unwrap_err();
+    assert!(matches!(refused, Error::WrongTenant { .. }), "{refused}");
+}
+
+#[test]
+fn an_enrolment_never_re_keys_under_a_running_sync() {
+    let (fixture, tenant) = fixture();
+    let own = tenant.tenant().id;
+    let running = fixture.store.lock_sync(&acme()).unwrap();
+    let refused = fixture
+        .store
+        .enrol(&acme(), &enrolment(), "secret")
+        .unwrap_err();
+    assert!(matches!(refused, Error::Busy { .. }), "{refused}");
+    assert_eq!(fixture.store.find_tenant(&acme()).unwrap().id, own);
+    drop(running);
+    let joined = enrolment();
+    fixture.store.enrol(&acme(), &joined, "secret").unwrap();
+    assert_rekeyed(&fixture.store, &joined);
+}
+
+#[test]
+fn an_enrolment_for_two_does_not_change_whose_work_is_recorded() {
+    let fixture = Fixture::new();
+    let tenant = fixture.tenant("acme");
+    let ada = user(&tenant, "ada@acme.dev");
+    let bob = UserId::from_uuid(Uuid::new_v4());
+    let joined = for_users(&tenant, &[(bob, "bob@acme.dev"), (ada.id, "ada@acme.dev")]);
+    fixture.store.enrol(&acme(), &joined, "secret").unwrap();
+    assert_eq!(tenant.read(|r| r.users().default()).unwrap(), ada);
+}

@@ -8,6 +8,7 @@ use millpond::domain::tenant::{Domain, NewTenant, Plan, TenantName};
 use millpond::domain::tool_metric::{DurationSource, Outcome};
 use millpond::store::{
     Error, Home, MetricsFilter, MetricsKey, SessionFilter, SessionSort, Sighting, Store,
+    TenantStore,
 };
 
 use crate::fixture::{Fixture, at, call, session, user};
@@ -68,6 +69,49 @@ fn a_file_that_belongs_to_another_tenant_is_refused() {
     let store = Store::open(home).unwrap();
     let refused = store.tenant(&Domain::parse("acme").unwrap()).unwrap_err();
     assert!(matches!(refused, Error::WrongTenant { .. }), "{refused}");
+}
+
+#[test]
+fn a_file_that_was_replaced_under_an_open_handle_is_refused_at_once() {
+    let fixture = Fixture::new();
+    let acme = fixture.tenant("acme");
+    let umbra = fixture.tenant("umbra");
+    let bob = user(&umbra, "bob@umbra.dev").id;
+    umbra
+        .write(|w| w.sessions().record(&session(bob, "secret", 0)))
+        .unwrap();
+    // The handle's first connection stays open on the file that was; only its second meets the other one.
+    let begun = std::time::Instant::now();
+    let refused = acme.read(|_| {
+        replace(&acme, &umbra);
+        acme.read(|r| r.sessions().count())
+    });
+    assert!(
+        matches!(refused, Err(Error::WrongTenant { .. })),
+        "{refused:?}"
+    );
+    let took = begun.elapsed();
+    assert!(took < std::time::Duration::from_secs(3), "{took:?}");
+    // A file that is gone is told as such too.
+    let gone = umbra.read(|_| {
+        std::fs::remove_file(umbra.path()).unwrap();
+        umbra.read(|r| r.sessions().count())
+    });
+    assert!(matches!(gone, Err(Error::File { .. })), "{gone:?}");
+}
+
+/// Puts a copy of one tenant's file in the place of another's.
+#[allow(clippy::disallowed_methods)]
+fn replace(tenant: &TenantStore, by: &TenantStore) {
+    let copy = tenant.path().with_file_name("copy.db");
+    rusqlite::Connection::open(by.path())
+        .unwrap()
+        .execute("VACUUM INTO ?1", [copy.to_str().unwrap()])
+        .unwrap();
+    std::fs::rename(&copy, tenant.path()).unwrap();
+    for end in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{end}", tenant.path().display()));
+    }
 }
 
 #[test]
@@ -299,4 +343,75 @@ fn four_processes_that_start_at_once_make_one_home() {
         let store = Store::open(Home::at(home)).unwrap();
         assert_eq!(store.tenants().unwrap().len(), 1);
     }
+}
+
+/// Cuts a file to nothing, log and all, as a file system that lost its data does.
+fn empty(path: &std::path::Path) {
+    for suffix in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{suffix}", path.display()));
+    }
+    std::fs::write(path, "").unwrap();
+}
+
+#[test]
+fn a_file_that_lost_its_content_is_damaged_and_not_a_fresh_one() {
+    let fixture = Fixture::new();
+    let path = fixture.tenant("acme").path().to_owned();
+    let home = fixture.store.home().clone();
+    drop(fixture.store);
+    empty(&path);
+    let store = Store::open(home.clone()).unwrap();
+    let refused = store.tenant(&Domain::parse("acme").unwrap()).unwrap_err();
+    assert!(matches!(refused, Error::Corrupt { .. }), "{refused:?}");
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), 0);
+    drop(store);
+
+    // A registry that is empty while there are tenants would forget them all, whoever opens it.
+    empty(&home.registry_file());
+    for refused in [Store::open(home.clone()), Store::init(home.clone())] {
+        let refused = refused.unwrap_err();
+        assert!(matches!(refused, Error::Corrupt { .. }), "{refused:?}");
+    }
+    std::fs::remove_file(home.registry_file()).unwrap();
+    assert!(Store::init(home.clone()).is_err());
+    assert!(!home.registry_file().exists());
+}
+
+#[test]
+fn a_home_whose_maker_was_killed_is_none_until_init_finishes_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::at(folder.path().join("home"));
+    drop(Store::init(home.clone()).unwrap());
+    empty(&home.registry_file());
+    let refused = Store::open(home.clone()).unwrap_err();
+    assert!(matches!(refused, Error::NoHome { .. }), "{refused:?}");
+    assert_eq!(std::fs::metadata(home.registry_file()).unwrap().len(), 0);
+    drop(Store::init(home.clone()).unwrap());
+    assert!(Store::open(home).unwrap().tenants().unwrap().is_empty());
+}
+
+#[test]
+fn asking_whether_a_tenant_is_being_synchronised_turns_no_sync_away() {
+    let fixture = Fixture::new();
+    let path = fixture.tenant("acme").path().to_owned();
+    let acme = Domain::parse("acme").unwrap();
+    drop(fixture.store.lock_sync(&acme).unwrap());
+    // Whoever asks holds this one for a moment: a sync that begins just then waits for it to end.
+    let asking = std::fs::File::open(path.with_file_name("syncing.lock")).unwrap();
+    asking.lock_shared().unwrap();
+    std::thread::scope(|threads| {
+        let begins = threads.spawn(|| fixture.store.lock_sync(&acme));
+        assert!(!fixture.store.is_syncing(&acme).unwrap());
+        drop(asking);
+        assert!(begins.join().unwrap().is_ok());
+    });
+    // And it holds nothing else: the lock itself is not asked.
+    let taken = std::fs::File::open(path.with_file_name("sync.lock")).unwrap();
+    taken.lock().unwrap();
+    assert!(!fixture.store.is_syncing(&acme).unwrap());
+    drop(taken);
+    let lock = fixture.store.lock_sync(&acme).unwrap();
+    assert!(fixture.store.is_syncing(&acme).unwrap());
+    drop(lock);
+    assert!(!fixture.store.is_syncing(&acme).unwrap());
 }

@@ -189,6 +189,29 @@ async fn a_poisoned_row_is_quarantined_alone_and_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_poisoned_session_keeps_its_own_calls_and_stops_no_other() {
+    let workstation = Workstation::of_ada();
+    let central = Central::for_workstation(&workstation).await;
+    central.enroll(&workstation, &["ada@acme.dev"]);
+    workstation.import(&transcript(workstation.folder.path(), "s1", 60));
+    let file = workstation.file();
+    file.execute_batch("UPDATE metrics_sessions SET description = 'a' || char(0) || 'b'")
+        .unwrap();
+    workstation.import(&transcript(workstation.folder.path(), "s2", 5));
+    let synced = workstation.sync();
+    assert_eq!(
+        (&synced["error"], &synced["pending"]),
+        (&json!(null), &json!(0))
+    );
+    assert_eq!(central.rows("tool_metrics", "source_id").await.len(), 5);
+    // Mended, it goes with all that hangs on it.
+    file.execute("UPDATE metrics_sessions SET description = NULL", [])
+        .unwrap();
+    assert_eq!(workstation.sync()["quarantined"], 0);
+    assert_eq!(assert_equal(&workstation, &central).await, (2, 65));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rows_of_a_user_who_is_not_enrolled_stay_until_an_enrolment_frees_them() {
     let workstation = Workstation::of_ada();
     workstation

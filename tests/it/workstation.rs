@@ -26,7 +26,7 @@ pub struct Ran {
 }
 
 impl Ran {
-    fn of(output: &Output) -> Self {
+    pub fn of(output: &Output) -> Self {
         Self {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -71,6 +71,8 @@ impl Ran {
         );
         let error = &self.any_json()["error"];
         assert!(!error["message"].as_str().unwrap().is_empty());
+        let hint = error["hint"].as_str().unwrap_or_default();
+        assert!(!hint.is_empty(), "no hint: {error}");
         error["kind"].as_str().unwrap().to_owned()
     }
 }

@@ -1,9 +1,10 @@
-//! Applies a batch's rows, finds the bad ones, and keeps the tally.
+//! Applies a batch's rows and finds the bad ones.
 //!
-//! Purpose: what happens between the moved stream and the commit. Depends on [`super::connect`], `encode` and
-//! `statements`. Invariants: tables go in [`Table::ALL`]'s order, so that parents come first; a row is refused only
-//! after it failed by itself; a row that was not applied is looked up by its key; finding k bad rows among n takes at
-//! most about 2·k·log2(n) attempts, and k is bounded by a fifth of n.
+//! Purpose: what happens between the moved stream and the commit. Depends on [`super::connect`], `encode`, `statements`
+//! and `tally`. Invariants: tables go in [`Table::ALL`]'s order, so that parents come first; a row is refused only
+//! after it failed by itself, or with the session that it hangs on; a row that was not applied is looked up by its key;
+//! finding k bad rows among n takes at most about 2·k·log2(n) attempts, and k is bounded by a fifth of n, where n leaves
+//! out the calls that were refused with their session: they are tried by nobody and blamed for nothing.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,149 +12,12 @@ use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
 use super::connect::{Connection, value};
-use super::encode::{PartArray, flaw};
+use super::encode::PartArray;
 use super::statements::Statements;
-use crate::change::{Batch, Change, Table, Value};
+use super::tally::{ACTION, Tally, unaccounted};
+use crate::change::{Change, Table};
 use crate::fault::{Fault, RemoteError};
-use crate::port::{Conflict, Receipt, Reject};
-
-const ACTION: &str = "write rows";
-/// A batch of at least so many rows is trusted more than its rows are blamed.
-const SYSTEMIC_FROM: usize = 50;
-/// One in so many rows may be refused.
-const SYSTEMIC_SHARE: usize = 5;
-/// Longest reason that is kept, in characters; the central table takes 1000.
-const REASON_MAX: usize = 500;
-
-/// What became of a batch's rows so far.
-#[derive(Debug)]
-pub(crate) struct Tally<'a> {
-    /// The rows that can be sent, by table.
-    sendable: Vec<(Table, Vec<&'a Change>)>,
-    receipt: Receipt,
-    rows: usize,
-    /// Rows refused with a code that says nothing about rows.
-    unclear: usize,
-    rejected: HashSet<Uuid>,
-}
-
-impl<'a> Tally<'a> {
-    /// Sorts a batch's rows by table and refuses those that cannot be sent.
-    pub(crate) fn new(batch: &'a Batch) -> Self {
-        let mut tally = Self {
-            sendable: Table::ALL
-                .into_iter()
-                .map(|table| (table, Vec::new()))
-                .collect(),
-            receipt: Receipt::default(),
-            rows: batch.changes.len(),
-            unclear: 0,
-            rejected: HashSet::new(),
-        };
-        for change in &batch.changes {
-            if let Some(flaw) = flaw(change) {
-                tally.reject(change, flaw.sqlstate.to_owned(), &flaw.message);
-            } else if let Some((_, rows)) = tally
-                .sendable
-                .iter_mut()
-                .find(|(table, _)| *table == change.table)
-            {
-                rows.push(change);
-            }
-        }
-        for (table, rows) in &mut tally.sendable {
-            if *table == Table::DashboardConfigs {
-                // One statement writes them in order, and a user has one default: give up before taking.
-                rows.sort_by_key(|change| is_default(change));
-            }
-        }
-        tally
-    }
-
-    fn reject(&mut self, change: &Change, sqlstate: String, message: &str) {
-        self.rejected.insert(change.id);
-        let message = message.chars().take(REASON_MAX).collect();
-        let (table, id, rev) = (change.table, change.id, change.rev);
-        self.receipt.rejects.push(Reject {
-            table,
-            id,
-            rev,
-            sqlstate,
-            message,
-        });
-    }
-
-    /// Refuses a row that failed by itself.
-    fn reject_alone(&mut self, change: &Change, error: RemoteError) {
-        if error.fault == Fault::Unclear {
-            self.unclear += 1;
-        }
-        let sqlstate = error.sqlstate.unwrap_or_default();
-        let message = if sqlstate == "23503" {
-            self.missing_parent(change)
-        } else {
-            error.message
-        };
-        self.reject(change, sqlstate, &message);
-    }
-
-    fn missing_parent(&self, change: &Change) -> String {
-        if change.table != Table::ToolMetrics {
-            return "its user is not on the server".to_owned();
-        }
-        let refused = session_of(change).is_some_and(|session| self.rejected.contains(&session));
-        let message = if refused {
-            "its session was refused in the same batch"
-        } else {
-            "its session is not on the server, or is another user's"
-        };
-        message.to_owned()
-    }
-
-    /// Whether so much was refused that the rows are not to blame.
-    fn check(&self) -> Result<(), RemoteError> {
-        let rejects = self.receipt.rejects.len();
-        let many = self.rows >= SYSTEMIC_FROM && rejects * SYSTEMIC_SHARE > self.rows;
-        // A code that says nothing about rows, and not one row without it.
-        let all_unclear = self.rows > 1 && self.unclear == self.rows;
-        if !many && !all_unclear {
-            return Ok(());
-        }
-        let (sqlstate, first) = self
-            .receipt
-            .rejects
-            .first()
-            .map(|reject| (reject.sqlstate.clone(), reject.message.as_str()))
-            .unwrap_or_default();
-        let message = format!(
-            "{rejects} of {} rows were refused, the first because {first}",
-            self.rows
-        );
-        Err(RemoteError {
-            sqlstate: Some(sqlstate),
-            ..RemoteError::new(ACTION, Fault::Systemic, message)
-        })
-    }
-
-    /// The whole receipt.
-    ///
-    /// # Errors
-    /// [`Fault::Systemic`] where a row is missing from it, or too many were refused.
-    pub(crate) fn into_receipt(self) -> Result<Receipt, RemoteError> {
-        self.check()?;
-        let receipt = self.receipt;
-        let told = receipt.applied
-            + receipt.same
-            + receipt.newer
-            + receipt.conflicts.len()
-            + receipt.rejects.len();
-        if told == self.rows {
-            Ok(receipt)
-        } else {
-            Err(unaccounted())
-        }
-    }
-}
+use crate::port::{Conflict, Receipt};
 
 /// Applies rows within the transaction that is open on `connection`.
 pub(crate) struct Applier<'a> {
@@ -165,21 +29,21 @@ impl Applier<'_> {
     /// Applies all rows, one statement a table. Any error leaves the transaction to be rolled back.
     pub(crate) async fn apply_whole(&self, tally: &mut Tally<'_>) -> Result<(), RemoteError> {
         tally.check()?;
-        let sendable = std::mem::take(&mut tally.sendable);
-        for (table, rows) in &sendable {
-            self.upsert(*table, rows, &mut tally.receipt).await?;
+        for table in Table::ALL {
+            let rows = tally.take(table);
+            self.upsert(table, &rows, &mut tally.receipt).await?;
         }
         Ok(())
     }
 
     /// Applies all rows that can be applied, halving what fails until single rows fail.
     pub(crate) async fn apply_bisecting(&self, tally: &mut Tally<'_>) -> Result<(), RemoteError> {
-        let sendable = std::mem::take(&mut tally.sendable);
-        for (table, rows) in &sendable {
-            let mut waiting: Vec<&[&Change]> = vec![rows];
+        for table in Table::ALL {
+            let rows = tally.take(table);
+            let mut waiting: Vec<&[&Change]> = vec![&rows];
             while let Some(part) = waiting.pop() {
                 self.connection.batch(ACTION, "SAVEPOINT part").await?;
-                let error = match self.upsert(*table, part, &mut tally.receipt).await {
+                let error = match self.upsert(table, part, &mut tally.receipt).await {
                     Ok(()) => {
                         self.connection
                             .batch(ACTION, "RELEASE SAVEPOINT part")
@@ -355,34 +219,4 @@ impl Applier<'_> {
             .await?;
         Ok(())
     }
-}
-
-/// A row whose fate the server did not tell: the schema, the rights or the programs disagree.
-fn unaccounted() -> RemoteError {
-    RemoteError::new(
-        ACTION,
-        Fault::Systemic,
-        "the server did not account for every row",
-    )
-}
-
-fn value_of<'a>(change: &'a Change, column: &str) -> Option<&'a Value> {
-    let place = change
-        .table
-        .columns()
-        .iter()
-        .position(|known| known.name == column)?;
-    change.values.get(place)
-}
-
-fn session_of(change: &Change) -> Option<Uuid> {
-    match value_of(change, "session_id") {
-        Some(Value::Uuid(id)) => Some(*id),
-        _ => None,
-    }
-}
-
-fn is_default(change: &Change) -> bool {
-    matches!(value_of(change, "is_default"), Some(Value::Boolean(true)))
-        && matches!(value_of(change, "deleted_at"), Some(Value::Null))
 }

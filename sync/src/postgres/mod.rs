@@ -16,3 +16,4 @@ pub mod pull;
 pub mod push;
 mod schema;
 mod statements;
+mod tally;

@@ -1,9 +1,10 @@
 //! The push: a batch in one transaction, as the device's login.
 //!
-//! Purpose: [`Remote`] for PostgreSQL. Depends on [`super::connect`], `encode`, `statements` and `bisect`. Invariants:
-//! the stream's row is moved first and by compare-and-set, so that a batch is applied at most once; every row of
+//! Purpose: [`Remote`] for PostgreSQL. Depends on [`super::connect`], `encode`, `statements`, `bisect` and `tally`.
+//! Invariants: the stream's row is moved first and by compare-and-set, so that a batch is applied at most once; every row of
 //! the batch ends as applied, same, newer, conflict or reject, told by its own key and never by a count; more than a
-//! fifth refused of 50 rows or more is nobody's row's fault, and nothing is kept; statements are unnamed and
+//! fifth refused of 50 rows or more is nobody's row's fault, and nothing is kept (a call that is refused with its
+//! session counts on neither side); statements are unnamed and
 //! settings `LOCAL`, so that a transaction-pooling PgBouncer may stand between; a connection that failed or timed
 //! out is dropped, and the next offer makes another.
 
@@ -12,10 +13,11 @@ use std::time::Duration;
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
-use super::bisect::{Applier, Tally};
+use super::bisect::Applier;
 use super::connect::{Connection, connect, value};
 use super::endpoint::Endpoint;
 use super::statements::Statements;
+use super::tally::Tally;
 use crate::change::Batch;
 use crate::fault::{Fault, RemoteError};
 use crate::port::{Offer, Remote};

@@ -12,6 +12,7 @@ mod attacks;
 mod bench;
 mod catalogue;
 mod isolation;
+mod migrations;
 mod private_server;
 mod push;
 mod refusals;

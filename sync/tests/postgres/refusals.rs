@@ -6,7 +6,7 @@ use millpond_sync::port::{Offer, Remote};
 use uuid::Uuid;
 
 use crate::bench::{Bench, applied, remote};
-use crate::rows::{call, first, session, with};
+use crate::rows::{call, dashboard, first, session, with};
 use crate::support::{Database, enroll, scalar};
 
 #[tokio::test]
@@ -82,6 +82,61 @@ async fn a_refused_session_takes_its_calls_with_it_and_nothing_else() {
         assert_eq!(reject.sqlstate, "23503");
         assert_eq!(reject.message, "its session was refused in the same batch");
     }
+}
+
+#[tokio::test]
+async fn calls_of_a_refused_session_do_not_count_towards_the_fifth() {
+    let mut bench = Bench::new().await;
+    let user = bench.user();
+    // Refused before sending, and refused by the server.
+    for (column, value) in [
+        ("description", Value::Text("\0".into())),
+        ("productivity_score", Value::Double(101.0)),
+    ] {
+        let bad = with(&session(user), column, value);
+        let mut changes: Vec<Change> = (0..100).map(|_| call(&bad)).collect();
+        changes.push(bad.clone());
+        changes.extend((0..5).map(|_| session(user)));
+        let receipt = bench.push(&first(changes)).await;
+        assert_eq!((receipt.applied, receipt.rejects.len()), (5, 101));
+        assert_eq!(receipt.rejects[0].id, bad.id);
+        assert!(receipt.rejects[1..].iter().all(|reject| {
+            (reject.sqlstate.as_str(), reject.message.as_str())
+                == ("23503", "its session was refused in the same batch")
+        }));
+    }
+}
+
+#[tokio::test]
+async fn calls_of_refused_sessions_do_not_hide_that_too_many_were_refused() {
+    let mut bench = Bench::new().await;
+    let user = bench.user();
+    let mut changes: Vec<Change> = (0..50).map(|_| session(user)).collect();
+    for change in changes.iter_mut().take(11) {
+        *change = with(change, "session_type", Value::Text("x".repeat(51)));
+    }
+    let orphans: Vec<Change> = (0..200).map(|n| call(&changes[n % 11])).collect();
+    changes.extend(orphans);
+    let error = bench.offer(&first(changes)).await.unwrap_err();
+    assert_eq!(error.fault, Fault::Systemic);
+    assert!(error.message.starts_with("11 of 50 rows"), "{error:?}");
+}
+
+#[tokio::test]
+async fn rows_of_two_tables_are_never_taken_for_each_other() {
+    let mut bench = Bench::new().await;
+    let work = session(bench.user());
+    // A dashboard that is refused before sending has the session's id, and so has the session's call.
+    let mut twin = with(
+        &dashboard(bench.user(), false),
+        "dashboard_name",
+        Value::Text("\0".into()),
+    );
+    twin.id = work.id;
+    let mut own = call(&work);
+    own.id = work.id;
+    let receipt = bench.push(&first(vec![twin, work, own])).await;
+    assert_eq!((receipt.applied, receipt.rejects.len()), (2, 1));
 }
 
 #[tokio::test]

@@ -228,14 +228,14 @@ impl Central {
         Ok((value(row, 0)?, value(row, 1)?))
     }
 
-    /// Ends a role's sessions, and says how many. None where this login may not: their rights are gone all the same.
-    async fn end_sessions(&self, role: &str) -> Result<i64, CentralError> {
+    /// Ends a role's sessions, waits up to 5 s for each to be gone with its locks, and says how many are. None where this login may not: their rights are gone all the same.
+    pub(super) async fn end_sessions(&self, role: &str) -> Result<i64, CentralError> {
         const ACTION: &str = "end a device's sessions";
         if !self.server.superuser {
             // Only a member of a role may end its sessions.
             self.ensure_own_membership(role).await?;
         }
-        let sql = "SELECT count(*) FILTER (WHERE pg_catalog.pg_terminate_backend(pid)) \
+        let sql = "SELECT count(*) FILTER (WHERE pg_catalog.pg_terminate_backend(pid, 5000)) \
                    FROM pg_catalog.pg_stat_activity WHERE usename = $1";
         let ended = match self
             .connection

@@ -4,11 +4,14 @@
 //! on [`super::connect`], `names` and `schema`. Invariants: it works as superuser and as a role with CREATEROLE that
 //! owns the database; text of a user is only ever a parameter.
 
+mod catalogue;
 mod devices;
 mod doors;
 mod init;
 mod migrate;
+mod reset;
 mod roles;
+mod shadow;
 mod status;
 mod tenants;
 
@@ -19,11 +22,14 @@ use super::connect::{Connection, connect};
 use super::endpoint::Endpoint;
 use crate::fault::RemoteError;
 
+pub use self::catalogue::Difference;
 pub use self::devices::{Enrolment, Revocation, User};
 pub use self::doors::OpenDoor;
-pub use self::migrate::{Failure, Migrated};
+pub use self::migrate::{Failure, Migrated, Progress};
+pub use self::shadow::{Shadow, TenantDifferences};
 pub use self::status::{Drift, Status, TenantStatus};
 pub use self::tenants::{NewTenant, Plan, Tenant, is_domain};
+pub use super::schema::TenantMigrations;
 
 /// Bounds one statement of the administration; making a schema takes about 50 ms.
 pub(crate) const ADMIN_LIMIT: Duration = Duration::from_secs(60);
@@ -72,6 +78,30 @@ pub enum CentralError {
         /// What it should have been.
         what: &'static str,
     },
+    /// Another admin is at work on the tenant's schema.
+    #[error("another administrator is at work on {domain}")]
+    Locked {
+        /// Its domain.
+        domain: String,
+    },
+    /// The schema is not what its migrations make.
+    #[error("the schema of {domain} is not what its migrations make: {}", objects.join(", "))]
+    Drift {
+        /// The tenant.
+        domain: String,
+        /// The names of what differs.
+        objects: Vec<String>,
+    },
+    /// The shadow database's server words its catalogue otherwise.
+    #[error(
+        "the shadow database is on PostgreSQL {shadow}, the central one on {central}: they cannot be compared"
+    )]
+    ShadowDiffers {
+        /// The shadow server's major version.
+        shadow: i32,
+        /// The central server's.
+        central: i32,
+    },
     /// A migration failed; its transaction was rolled back.
     #[error("cannot migrate {schema}: {message}")]
     Migration {
@@ -112,6 +142,7 @@ pub struct Central {
     connection: Connection,
     endpoint: Endpoint,
     server: Server,
+    migrations: TenantMigrations,
 }
 
 /// What the server and the login are.
@@ -147,7 +178,14 @@ impl Central {
             connection,
             endpoint: endpoint.clone(),
             server,
+            migrations: TenantMigrations::embedded()?,
         })
+    }
+
+    /// This connection with a list of migrations of the caller's for tenants' schemas.
+    #[must_use]
+    pub fn with_migrations(self, migrations: TenantMigrations) -> Self {
+        Self { migrations, ..self }
     }
 
     /// Runs `work` in one transaction.

@@ -5,7 +5,7 @@
 
 use uuid::Uuid;
 
-use super::super::schema::{Latest, latest};
+use super::super::schema::TenantMigrations;
 use super::{Central, CentralError, OpenDoor, value};
 
 const TENANTS: &str = "
@@ -41,12 +41,17 @@ impl Drift {
         }
     }
 
-    fn of(version: i32, checksum: &str, latest: &Latest) -> Self {
-        match version.cmp(&latest.version) {
-            std::cmp::Ordering::Less => Self::Behind,
-            std::cmp::Ordering::Greater => Self::Ahead,
-            std::cmp::Ordering::Equal if checksum == latest.checksum => Self::None,
-            std::cmp::Ordering::Equal => Self::Differs,
+    pub(super) fn of(version: i32, checksum: &str, migrations: &TenantMigrations) -> Self {
+        let latest = migrations.latest();
+        if version > latest {
+            return Self::Ahead;
+        }
+        // Nothing has been applied to an empty schema, so nothing can be other than expected.
+        let same = version == 0 || migrations.checksum(version).as_deref() == Some(checksum);
+        match (same, version == latest) {
+            (false, _) => Self::Differs,
+            (true, true) => Self::None,
+            (true, false) => Self::Behind,
         }
     }
 }
@@ -93,7 +98,6 @@ impl Central {
     /// # Errors
     /// [`CentralError::NotInitialised`] before [`Central::init`], [`CentralError::Remote`].
     pub async fn status(&self) -> Result<Status, CentralError> {
-        let latest = latest()?;
         let rows = self
             .connection
             .query("read the tenants' status", TENANTS, &[])
@@ -109,7 +113,7 @@ impl Central {
                     schema_name: value(row, 3)?,
                     is_active: value(row, 4)?,
                     version,
-                    drift: Drift::of(version, &checksum, &latest),
+                    drift: Drift::of(version, &checksum, &self.migrations),
                     migrated_at: value(row, 7)?,
                     last_error: value(row, 8)?,
                     devices: value(row, 9)?,
@@ -118,7 +122,7 @@ impl Central {
             .collect::<Result<_, CentralError>>()?;
         let open_doors = self.open_doors().await?;
         Ok(Status {
-            latest_version: latest.version,
+            latest_version: self.migrations.latest(),
             tenants,
             open_doors,
         })
@@ -149,17 +153,21 @@ impl Central {
 
 #[cfg(test)]
 mod tests {
-    use super::{Drift, Latest};
+    use super::{Drift, TenantMigrations};
 
     #[test]
     fn drift_tells_behind_ahead_and_other_content_apart() {
-        let latest = Latest {
-            version: 3,
-            checksum: "x".into(),
-        };
-        assert_eq!(Drift::of(3, "x", &latest), Drift::None);
-        assert_eq!(Drift::of(3, "y", &latest), Drift::Differs);
-        assert_eq!(Drift::of(2, "x", &latest), Drift::Behind);
-        assert_eq!(Drift::of(4, "x", &latest), Drift::Ahead);
+        let before = TenantMigrations::embedded().unwrap();
+        let latest = before.latest();
+        let next = latest + 1;
+        let migrations = before.with(&format!("V{next}__a"), "SELECT 1").unwrap();
+        let (old, new) = (migrations.checksum(latest), migrations.checksum(next));
+        let (old, new) = (old.unwrap(), new.unwrap());
+        assert_eq!(Drift::of(next, &new, &migrations), Drift::None);
+        assert_eq!(Drift::of(next, "y", &migrations), Drift::Differs);
+        assert_eq!(Drift::of(latest, &old, &migrations), Drift::Behind);
+        assert_eq!(Drift::of(latest, "y", &migrations), Drift::Differs);
+        assert_eq!(Drift::of(0, "", &migrations), Drift::Behind);
+        assert_eq!(Drift::of(next + 1, &new, &migrations), Drift::Ahead);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Purpose: a tenant's outbox as the engine sees it, and what a tenant's synchronisation comes to. Rows pass from the
 //! file to the wire as they are, so that a row that another program spoiled is refused by the server and quarantined,
-//! not lost here. The engine must run on a multi-threaded runtime: SQLite's work blocks its thread.
+//! not lost here. SQLite's work is done on the runtime's blocking threads.
 
 use millpond_sync::change::{Batch, Change, Column, Kind, Link, Table, Value};
 use millpond_sync::port::{self, Acknowledged, Limits, Receipt};
@@ -14,7 +14,7 @@ use crate::domain::InvalidValue;
 use crate::domain::ids::UserId;
 use crate::domain::user::{CentralUser, Email, PersonName, Role, ZoneName};
 use crate::store::outbox::{FoundConflict, FoundReject, OutboxRow, SealLimits, SealedBatch};
-use crate::store::{Error, TenantStore};
+use crate::store::{Error, TenantStore, Writer};
 
 /// Follows what the central database says of this device's users. Returns how many changed here.
 ///
@@ -54,8 +54,9 @@ fn to_user(pulled: &PulledUser) -> Result<CentralUser, InvalidValue> {
 pub struct TenantOutbox {
     tenant: TenantStore,
     enrolled: Vec<UserId>,
-    sealed: Option<SealedBatch>,
-    /// Whether the journal may hold something of `sealed`, or has to be told that it is about to be offered.
+    /// The batches that were sealed and not acknowledged, the first one first.
+    open: Vec<SealedBatch>,
+    /// Whether the journal has to be told that a batch is about to be offered: of the file's first.
     must_journal: bool,
 }
 
@@ -65,57 +66,78 @@ impl TenantOutbox {
     /// # Errors
     /// What the store says.
     pub fn open(tenant: TenantStore, enrolled: Vec<UserId>) -> Result<Self, Error> {
-        tenant.write(|w| w.outbox().release(&enrolled))?;
+        let must_journal = tenant.write(|w| {
+            w.outbox().release(&enrolled)?;
+            Ok::<_, Error>(!w.outbox().has_synced()?)
+        })?;
         Ok(Self {
             tenant,
             enrolled,
-            sealed: None,
-            must_journal: true,
+            open: Vec::new(),
+            must_journal,
         })
     }
 
     /// The sealed batch that a link is of.
     fn sealed(&self, link: Link) -> Result<SealedBatch, Error> {
-        self.sealed
-            .filter(|sealed| sealed.batch_id == link.batch_id)
-            .ok_or_else(|| Error::NotFound {
-                what: "sealed batch",
-                key: link.batch_id.to_string(),
-            })
+        let of = |sealed: &&SealedBatch| sealed.batch_id == link.batch_id;
+        self.open
+            .iter()
+            .find(of)
+            .copied()
+            .ok_or_else(|| Error::not_found("sealed batch", &link.batch_id))
     }
 
-    fn load(&mut self, limits: Limits) -> Result<Option<Batch>, Error> {
-        let limits = SealLimits {
-            rows: limits.rows,
-            bytes: limits.bytes,
-        };
-        let enrolled = &self.enrolled;
-        // Sealed and read in one transaction: what is sent is what was sealed, digests and all.
-        let loaded = self.tenant.write(|w| {
-            let known = w.outbox().unacknowledged()?;
-            let Some(sealed) = w.outbox().seal(limits, enrolled)? else {
-                return Ok(None);
-            };
-            let mut changes = Vec::new();
-            for table in Table::ALL {
-                let names: Vec<&'static str> = table.columns().iter().map(|c| c.name).collect();
-                let rows = w.outbox().rows(&sealed, table.name(), &names)?;
-                changes.extend(rows.into_iter().map(|row| to_change(table, row)));
-            }
-            let must_journal = known.is_some() || !w.outbox().has_synced()?;
-            Ok::<_, Error>(Some((sealed, changes, must_journal)))
-        })?;
-        let Some((sealed, changes, must_journal)) = loaded else {
-            return Ok(None);
-        };
-        self.sealed = Some(sealed);
-        self.must_journal = must_journal;
-        Ok(Some(Batch {
-            stream_id: sealed.stream_id,
-            batch_id: sealed.batch_id,
-            prev_batch_id: sealed.prev_batch_id,
-            changes,
-        }))
+    /// Does work in a transaction, beside the threads that wait for the network.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Writer<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let tenant = self.tenant.clone();
+        match tokio::task::spawn_blocking(move || tenant.write(work)).await {
+            Ok(done) => done,
+            Err(failed) => match failed.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(Error::Closing),
+            },
+        }
+    }
+}
+
+/// Seals the next batch and reads it in one transaction: what is sent is what was sealed, digests and all.
+fn seal(
+    w: &Writer<'_>,
+    limits: SealLimits,
+    enrolled: &[UserId],
+) -> Result<Option<(SealedBatch, Batch)>, Error> {
+    let Some(sealed) = w.outbox().seal(limits, enrolled)? else {
+        return Ok(None);
+    };
+    let mut changes = Vec::with_capacity(usize::try_from(sealed.rows).unwrap_or(0));
+    for table in Table::ALL {
+        let names: Vec<&'static str> = table.columns().iter().map(|c| c.name).collect();
+        let rows = w.outbox().rows(&sealed, table.name(), &names)?;
+        changes.extend(rows.into_iter().map(|row| to_change(table, row)));
+    }
+    let Link {
+        stream_id,
+        batch_id,
+        prev_batch_id,
+    } = link(&sealed);
+    let batch = Batch {
+        stream_id,
+        batch_id,
+        prev_batch_id,
+        changes,
+    };
+    Ok(Some((sealed, batch)))
+}
+
+const fn link(sealed: &SealedBatch) -> Link {
+    Link {
+        stream_id: sealed.stream_id,
+        batch_id: sealed.batch_id,
+        prev_batch_id: sealed.prev_batch_id,
     }
 }
 
@@ -123,22 +145,45 @@ impl port::Outbox for TenantOutbox {
     type Error = Error;
 
     async fn unacknowledged(&mut self) -> Result<Option<Link>, Error> {
-        self.sealed =
-            tokio::task::block_in_place(|| self.tenant.read(|r| r.outbox().unacknowledged()))?;
-        Ok(self.sealed.map(|sealed| Link {
-            stream_id: sealed.stream_id,
-            batch_id: sealed.batch_id,
-            prev_batch_id: sealed.prev_batch_id,
-        }))
+        self.open = self.write(|w| w.outbox().unacknowledged()).await?;
+        Ok(self.open.first().map(link))
     }
 
     async fn unseal(&mut self, batch: Link) -> Result<(), Error> {
         let sealed = self.sealed(batch)?;
-        tokio::task::block_in_place(|| self.tenant.write(|w| w.outbox().unseal(&sealed)))
+        self.write(move |w| w.outbox().unseal(&sealed)).await?;
+        self.open.retain(|open| open.no < sealed.no);
+        Ok(())
     }
 
-    async fn next_batch(&mut self, limits: Limits) -> Result<Option<Batch>, Error> {
-        tokio::task::block_in_place(|| self.load(limits))
+    async fn turn(
+        &mut self,
+        taken: Option<Link>,
+        limits: Limits,
+    ) -> Result<(Acknowledged, Option<Batch>), Error> {
+        let taken = taken.map(|taken| self.sealed(taken)).transpose()?;
+        let enrolled = self.enrolled.clone();
+        let limits = SealLimits {
+            rows: limits.rows,
+            bytes: limits.bytes,
+        };
+        let (acknowledged, next) = self
+            .write(move |w| {
+                let acknowledged = match &taken {
+                    Some(taken) => acknowledge(w, taken)?,
+                    None => Acknowledged::default(),
+                };
+                Ok((acknowledged, seal(w, limits, &enrolled)?))
+            })
+            .await?;
+        self.open.retain(|open| Some(*open) != taken);
+        Ok((
+            acknowledged,
+            next.map(|(sealed, batch)| {
+                self.open.push(sealed);
+                batch
+            }),
+        ))
     }
 
     async fn journal(&mut self, batch: &Batch, receipt: &Receipt) -> Result<(), Error> {
@@ -146,7 +191,6 @@ impl port::Outbox for TenantOutbox {
         if !self.must_journal && receipt.rejects.is_empty() && receipt.conflicts.is_empty() {
             return Ok(());
         }
-        self.must_journal = true;
         let rejects: Vec<FoundReject> = receipt
             .rejects
             .iter()
@@ -177,30 +221,36 @@ impl port::Outbox for TenantOutbox {
                 })
             })
             .collect();
-        tokio::task::block_in_place(|| {
-            self.tenant
-                .write(|w| w.outbox().journal(&sealed, &rejects, &conflicts))
-        })
+        self.write(move |w| w.outbox().journal(&sealed, &rejects, &conflicts))
+            .await?;
+        self.must_journal = false;
+        Ok(())
     }
 
     async fn acknowledge(&mut self, batch: Link) -> Result<Acknowledged, Error> {
         let sealed = self.sealed(batch)?;
-        let rejected =
-            tokio::task::block_in_place(|| self.tenant.write(|w| w.outbox().acknowledge(&sealed)))?;
-        Ok(Acknowledged {
-            rows: sealed.rows,
-            rejected,
-        })
+        let acknowledged = self.write(move |w| acknowledge(w, &sealed)).await?;
+        self.open.retain(|open| *open != sealed);
+        Ok(acknowledged)
     }
 
     async fn rewind(&mut self, batch: Link, to: Uuid) -> Result<bool, Error> {
-        let stream_id = batch.stream_id;
-        tokio::task::block_in_place(|| self.tenant.write(|w| w.outbox().rewind(stream_id, to)))
+        self.open.clear();
+        self.write(move |w| w.outbox().rewind(batch.stream_id, to))
+            .await
     }
 
     async fn begin_anew(&mut self) -> Result<(), Error> {
-        tokio::task::block_in_place(|| self.tenant.write(|w| w.outbox().begin_anew().map(drop)))
+        self.open.clear();
+        self.write(|w| w.outbox().begin_anew().map(drop)).await
     }
+}
+
+fn acknowledge(w: &Writer<'_>, sealed: &SealedBatch) -> Result<Acknowledged, Error> {
+    Ok(Acknowledged {
+        rows: sealed.rows,
+        rejected: w.outbox().acknowledge(sealed)?,
+    })
 }
 
 fn to_change(table: Table, row: OutboxRow) -> Change {
@@ -215,6 +265,7 @@ fn to_change(table: Table, row: OutboxRow) -> Change {
         id: row.id,
         rev: row.rev,
         digest: row.digest,
+        is_new: row.is_new,
         values,
     }
 }

@@ -192,6 +192,9 @@ pub enum Error {
         #[source]
         source: Option<rusqlite::Error>,
     },
+    /// The program ends, and takes no more work.
+    #[error("the program is ending")]
+    Closing,
     /// The home holds work that counts.
     #[error("the home at {} is not marked for development", path.display())]
     NotDevelopment {
@@ -253,6 +256,7 @@ impl Error {
             Self::NotDevelopment { .. } => "not_development",
             Self::NoSourceTree { .. } => "no_source_tree",
             Self::Pool { .. } => "pool",
+            Self::Closing => "closing",
             Self::Query { .. } => "query",
         }
     }
@@ -272,7 +276,7 @@ impl Error {
     /// | P2004 | a constraint failed in the database | a value that a check refuses |
     /// | P2007 | the data is not valid | a value that its type refuses |
     /// | P2010 | the query failed | anything else that SQLite says |
-    /// | P2024 | no connection became free in time | the same |
+    /// | P2024 | no connection became free in time | the same; a program that is ending |
     /// | P2025 | a record that is needed was not found | the same |
     /// | P2034 | a write conflict, try again | another process is writing; a version that is no longer the latest |
     /// | P3018 | a migration failed | a migration or a draft failed, drift, or a newer program made it; ids that are settled |
@@ -301,7 +305,7 @@ impl Error {
             Self::Check { .. } => "P2004",
             Self::Invalid(_) => "P2007",
             Self::OldSqlite { .. } | Self::Query { .. } => "P2010",
-            Self::Pool { .. } => "P2024",
+            Self::Pool { .. } | Self::Closing => "P2024",
             Self::NotFound { .. } => "P2025",
             Self::Busy { .. } | Self::Stale { .. } => "P2034",
             Self::SchemaNewer { .. }

@@ -79,6 +79,9 @@ pub struct Change {
     pub rev: i64,
     /// A hash of the payload: equal digests mean equal rows.
     pub digest: [u8; 16],
+    /// Whether this is the row's first version, never offered before as far as its file knows: a server is unlikely
+    /// to have it.
+    pub is_new: bool,
     /// One value per entry of [`Table::columns`], in that order.
     pub values: Vec<Value>,
 }

@@ -32,26 +32,27 @@ pub fn after_offer(offer: Offer) -> Step {
     }
 }
 
-/// What becomes of a batch that an earlier attempt left open, now that the server has said where it stands.
+/// What becomes of a batch that an earlier attempt left open, now that the server has said where its stream stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// The server has it: mark it.
     Acknowledge,
-    /// The server does not have it: its rows wait again.
+    /// The server stands before it: its rows wait again.
     Unseal,
-    /// The server stands elsewhere: offer it, and see.
-    Offer,
+    /// The server stands at this batch: go back to it if the journal knows it, else begin anew.
+    Rewind(Uuid),
+    /// The server does not know the stream: begin anew.
+    BeginAnew,
 }
 
 /// What becomes of an open batch, where its stream stands at `position`.
 #[must_use]
 pub fn of_open_batch(open: Link, position: Option<Uuid>) -> Verdict {
-    if position == Some(open.batch_id) {
-        Verdict::Acknowledge
-    } else if position == open.prev_batch_id {
-        Verdict::Unseal
-    } else {
-        Verdict::Offer
+    match position {
+        Some(at) if at == open.batch_id => Verdict::Acknowledge,
+        at if at == open.prev_batch_id => Verdict::Unseal,
+        Some(at) => Verdict::Rewind(at),
+        None => Verdict::BeginAnew,
     }
 }
 
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_batch_is_marked_if_the_server_has_it_and_re_made_if_it_stands_before_it() {
+    fn an_open_batch_s_fate_is_told_by_where_the_server_stands() {
         let id = |n| Uuid::from_u128(n);
         let link = |prev| Link {
             stream_id: id(1),
@@ -167,8 +168,11 @@ mod tests {
             Verdict::Unseal
         );
         assert_eq!(of_open_batch(link(None), None), Verdict::Unseal);
-        assert_eq!(of_open_batch(link(Some(id(2))), None), Verdict::Offer);
-        assert_eq!(of_open_batch(link(None), Some(id(9))), Verdict::Offer);
+        assert_eq!(of_open_batch(link(Some(id(2))), None), Verdict::BeginAnew);
+        assert_eq!(
+            of_open_batch(link(None), Some(id(9))),
+            Verdict::Rewind(id(9))
+        );
     }
 
     #[test]

@@ -115,28 +115,30 @@ pub trait Outbox: Send {
     /// What can go wrong on this side.
     type Error: std::error::Error + Send + Sync + 'static;
 
-    /// The batch that was sealed and not acknowledged, if there is one.
+    /// The first batch of the stream that was sealed and not acknowledged, if there is one.
     ///
     /// # Errors
     /// The outbox's own.
     fn unacknowledged(&mut self) -> impl Future<Output = Result<Option<Link>, Self::Error>> + Send;
 
-    /// Lets the rows of a batch wait again, since the server does not have it: the next is sealed anew, with the
-    /// limits, the users and the rows of then.
+    /// Lets the rows of a batch wait again, and of the one sealed after it, since the server does not have them: the
+    /// next is sealed anew, with the limits, the users and the rows of then.
     ///
     /// # Errors
     /// The outbox's own.
     fn unseal(&mut self, batch: Link) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// The batch to offer next: the one that is not acknowledged, or a newly sealed one, with its rows as they are
-    /// now; `None` when nothing waits.
+    /// Marks the batch that was taken, if one is named, and seals the next onto the stream's last, acknowledged or
+    /// not, with its rows as they are now; no batch when nothing waits. All in one step, since the server works
+    /// meanwhile.
     ///
     /// # Errors
-    /// The outbox's own.
-    fn next_batch(
+    /// The outbox's own; nothing is marked or sealed then.
+    fn turn(
         &mut self,
+        taken: Option<Link>,
         limits: Limits,
-    ) -> impl Future<Output = Result<Option<Batch>, Self::Error>> + Send;
+    ) -> impl Future<Output = Result<(Acknowledged, Option<Batch>), Self::Error>> + Send;
 
     /// Writes down rejects and conflicts before the remote's commit, replacing what an earlier offer of the same
     /// batch found. They count once the batch is acknowledged.

@@ -50,7 +50,7 @@ fn pending(tenant: &TenantStore) -> u64 {
 }
 
 #[test]
-fn an_unacknowledged_batch_is_the_next_batch_and_the_chain_is_linked() {
+fn a_batch_is_sealed_onto_the_one_before_it_acknowledged_or_not() {
     let fixture = Fixture::new();
     let tenant = fixture.tenant("acme");
     let ada = user(&tenant, "ada@acme.dev").id;
@@ -63,21 +63,76 @@ fn an_unacknowledged_batch_is_the_next_batch_and_the_chain_is_linked() {
         .unwrap();
     let first = seal(&tenant, WIDE, &[ada]).unwrap();
     assert_eq!((first.rows, first.prev_batch_id), (2, None));
-    assert_eq!(
-        seal(&tenant, WIDE, &[ada]),
-        Some(first),
-        "sealed twice without an acknowledgement"
-    );
-    tenant.write(|w| w.outbox().acknowledge(&first)).unwrap();
-    assert_eq!(seal(&tenant, WIDE, &[ada]), None);
-    tenant
-        .write(|w| w.tool_metrics().record(&call(&work, "c2", 2)))
-        .unwrap();
+    assert_eq!(seal(&tenant, WIDE, &[ada]), None, "its rows wait no more");
+    let record = |name: &str, minute| {
+        let call = call(&work, name, minute);
+        tenant.write(|w| w.tool_metrics().record(&call)).unwrap();
+    };
+    record("c2", 2);
     let second = seal(&tenant, WIDE, &[ada]).unwrap();
-    assert_eq!(
-        (second.rows, second.prev_batch_id, second.stream_id),
-        (1, Some(first.batch_id), first.stream_id)
-    );
+    let follows = |next: &SealedBatch, last: &SealedBatch| {
+        assert_eq!(
+            (next.rows, next.prev_batch_id, next.stream_id),
+            (1, Some(last.batch_id), last.stream_id)
+        );
+    };
+    follows(&second, &first);
+    let open = || tenant.read(|r| r.outbox().unacknowledged()).unwrap();
+    assert_eq!(open(), [first, second]);
+    for taken in [&first, &second] {
+        tenant.write(|w| w.outbox().acknowledge(taken)).unwrap();
+    }
+    assert_eq!(open(), []);
+    record("c3", 3);
+    follows(&seal(&tenant, WIDE, &[ada]).unwrap(), &second);
+}
+
+#[test]
+fn the_rows_of_a_batch_and_of_the_one_sealed_onto_it_wait_again_together() {
+    let fixture = Fixture::new();
+    let tenant = fixture.tenant("acme");
+    let ada = user(&tenant, "ada@acme.dev").id;
+    let work = session(ada, "s", 0);
+    tenant.write(|w| w.sessions().record(&work)).unwrap();
+    let first = seal(&tenant, WIDE, &[ada]).unwrap();
+    tenant
+        .write(|w| w.tool_metrics().record(&call(&work, "c", 1)))
+        .unwrap();
+    assert!(seal(&tenant, WIDE, &[ada]).is_some());
+    tenant.write(|w| w.outbox().unseal(&first)).unwrap();
+    let again = seal(&tenant, WIDE, &[ada]).unwrap();
+    assert_eq!((again.rows, again.prev_batch_id), (2, None));
+}
+
+#[test]
+fn a_row_that_was_moved_in_its_table_is_found_and_sent() {
+    let fixture = Fixture::new();
+    let tenant = fixture.tenant("acme");
+    let ada = user(&tenant, "ada@acme.dev").id;
+    let work = session(ada, "s", 0);
+    let calls = ["a", "b", "c"].map(|name| call(&work, name, 1));
+    tenant
+        .write(|w| {
+            w.sessions().record(&work)?;
+            calls
+                .iter()
+                .try_for_each(|call| w.tool_metrics().record(call).map(drop))
+        })
+        .unwrap();
+    // As VACUUM and REPLACE may move rows: the first one away, and another one to where it was.
+    rusqlite::Connection::open(tenant.path())
+        .unwrap()
+        .execute_batch(
+            "UPDATE tool_metrics SET rowid = 100 WHERE rowid = 1;
+             UPDATE tool_metrics SET rowid = 1 WHERE rowid = 3;
+             UPDATE metrics_sessions SET rowid = 7;",
+        )
+        .unwrap();
+    let batch = seal(&tenant, WIDE, &[ada]).unwrap();
+    let sent = tenant.read(|r| ids(r, &batch, "tool_metrics")).unwrap();
+    assert_eq!(sent, calls.map(|call| call.id.as_uuid()));
+    let sessions = tenant.read(|r| ids(r, &batch, "metrics_sessions")).unwrap();
+    assert_eq!(sessions, [work.id.as_uuid()]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use rusqlite::{OptionalExtension as _, Row};
+use rusqlite::{OptionalExtension as _, Row, ToSql};
 use uuid::Uuid;
 
 use super::OutboxMut;
@@ -28,6 +28,7 @@ struct Found {
     user: Uuid,
     session: Option<Uuid>,
     bytes: usize,
+    has_digest: bool,
 }
 
 /// Why a row is held back.
@@ -40,8 +41,10 @@ enum Held {
 
 /// What goes into a batch so far.
 #[derive(Default)]
-struct Choice {
-    seqs: BTreeSet<i64>,
+pub(super) struct Choice {
+    pub(super) seqs: BTreeSet<i64>,
+    /// Whether another program changed one of the rows and left it without a digest.
+    pub(super) lacks_digests: bool,
     rows: HashSet<(&'static str, Uuid)>,
     parents: HashMap<Uuid, Parent>,
     bytes: usize,
@@ -71,13 +74,13 @@ enum Parent {
 }
 
 impl OutboxMut<'_> {
-    /// The `seq` of every change that goes into the batch.
+    /// The changes that go into the batch.
     pub(super) fn choose(
         &self,
         waiting: Vec<Waiting>,
         limits: SealLimits,
         enrolled: &[UserId],
-    ) -> Result<BTreeSet<i64>, Error> {
+    ) -> Result<Choice, Error> {
         let mut choice = Choice::default();
         for change in waiting {
             if choice.bytes >= limits.bytes && !choice.seqs.is_empty() {
@@ -109,55 +112,102 @@ impl OutboxMut<'_> {
                         self.hold(&change, Held::Parent)?;
                         continue;
                     }
-                    Parent::Waits(seq) => choice.take("metrics_sessions", session, seq, ROW_BYTES),
-                    Parent::Settled => true,
-                };
+                    Parent::Waits(seq) => {
+                        choice.take("metrics_sessions", session, seq, ROW_BYTES);
+                        choice.lacks_digests = true;
+                    }
+                    Parent::Settled => {}
+                }
             }
             if change.table == "dashboard_configs" {
                 // A default that moved is two rows: the one that gives it up has to go with the one that takes it.
                 for (seq, other) in self.other_dashboards(row.user)? {
                     choice.take("dashboard_configs", other, seq, ROW_BYTES);
+                    choice.lacks_digests = true;
                 }
             }
+            choice.lacks_digests |= !row.has_digest;
             let already = choice.seqs.contains(&change.seq);
             if !choice.take(table_of(&change.table), change.pk, change.seq, row.bytes) && !already {
                 // A second change of a row that this batch carries anyway.
                 self.forget(change.seq)?;
             }
         }
-        Ok(choice.seqs)
+        Ok(choice)
     }
 
+    /// Finds the row of a change: where the change says that it lies, else by its id.
     fn sealable(&self, change: &Waiting) -> Result<Sealable, Error> {
-        let sql = match change.table.as_str() {
-            "tool_metrics" => {
-                "SELECT user_id, session_id, coalesce(length(parameters), 0) + coalesce(length(command_line), 0)
-                 FROM tool_metrics WHERE id = ?1"
-            }
-            "metrics_sessions" => {
-                "SELECT user_id, NULL, length(tools_used) + length(tags) + coalesce(length(description), 0)
-                 FROM metrics_sessions WHERE id = ?1"
-            }
-            _ => "SELECT user_id, NULL, length(widget_layout) FROM dashboard_configs WHERE id = ?1",
+        let sql = sealable_sql(&change.table);
+        let find = |sql: &str, params: &[&dyn ToSql]| {
+            self.connection()
+                .prepare_cached(sql)
+                .and_then(|mut statement| {
+                    statement
+                        .query_row(params, |row| Ok((sealable_from_row(row)?, row.get(4)?)))
+                        .optional()
+                })
+                .map_err(error::query("look at a waiting row"))
         };
-        self.connection()
-            .prepare_cached(sql)
-            .and_then(|mut statement| {
-                statement
-                    .query_row([change.pk], sealable_from_row)
-                    .optional()
-            })
-            .map(|found| found.unwrap_or(Sealable::Gone))
-            .map_err(error::query("look at a waiting row"))
+        if let Some(place) = change.row_id
+            && let Some((found, _)) = find(sql.by_place, &[&change.pk, &place])?
+        {
+            return Ok(found);
+        }
+        match find(sql.by_id, &[&change.pk])? {
+            Some((found, place)) => {
+                self.place(change.seq, change.row_id, place)?;
+                Ok(found)
+            }
+            None => Ok(Sealable::Gone),
+        }
+    }
+
+    /// Notes where the row of a change lies, where that was not known.
+    fn place(&self, seq: i64, known: Option<i64>, place: i64) -> Result<(), Error> {
+        if known == Some(place) {
+            return Ok(());
+        }
+        self.execute(
+            "note where a row lies",
+            "UPDATE change_log SET row_id = ?2 WHERE seq = ?1",
+            &[&seq, &place],
+        )
+        .map(drop)
     }
 
     fn parent(&self, session: Uuid, enrolled: &[UserId]) -> Result<Parent, Error> {
-        let found: Option<(Option<Vec<u8>>, bool)> = self
+        let found: Option<(Option<Vec<u8>>, bool, i64)> = self
             .connection()
             .prepare_cached(
                 "SELECT s.user_id, EXISTS (SELECT 1 FROM quarantine q
-                                           WHERE q.table_name = 'metrics_sessions' AND q.pk = s.id)
+                                           WHERE q.table_name = 'metrics_sessions' AND q.pk = s.id), s.rowid
                  FROM metrics_sessions s WHERE s.id = ?1",
+            )
+            .and_then(|mut statement| {
+                statement
+                    .query_row([session], |row| {
+                        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                    })
+                    .optional()
+            })
+            .map_err(error::query("look at a call's session"))?;
+        let is_enrolled = |user: &[u8]| {
+            Uuid::from_slice(user).is_ok_and(|user| enrolled.contains(&UserId::from_uuid(user)))
+        };
+        let place = match found {
+            Some((Some(user), false, place)) if is_enrolled(&user) => place,
+            // No such session here: the server may have it, and says so if it has not.
+            None => return Ok(Parent::Settled),
+            Some(_) => return Ok(Parent::Held),
+        };
+        let waits: Option<(i64, Option<i64>)> = self
+            .connection()
+            .prepare_cached(
+                "SELECT seq, row_id FROM change_log
+                 WHERE pk = ?1 AND table_name = 'metrics_sessions' AND table_name <> 'tool_metrics'
+                   AND batch_no IS NULL
+                 ORDER BY seq DESC LIMIT 1",
             )
             .and_then(|mut statement| {
                 statement
@@ -165,43 +215,35 @@ impl OutboxMut<'_> {
                     .optional()
             })
             .map_err(error::query("look at a call's session"))?;
-        let is_enrolled = |user: &[u8]| {
-            Uuid::from_slice(user).is_ok_and(|user| enrolled.contains(&UserId::from_uuid(user)))
+        let Some((seq, known)) = waits else {
+            return Ok(Parent::Settled);
         };
-        match found {
-            Some((Some(user), false)) if is_enrolled(&user) => {}
-            // No such session here: the server may have it, and says so if it has not.
-            None => return Ok(Parent::Settled),
-            Some(_) => return Ok(Parent::Held),
-        }
-        let waits: Option<i64> = self
-            .connection()
-            .prepare_cached(
-                "SELECT seq FROM change_log
-                 WHERE pk = ?1 AND table_name = 'metrics_sessions' AND table_name <> 'tool_metrics'
-                   AND batch_no IS NULL
-                 ORDER BY seq DESC LIMIT 1",
-            )
-            .and_then(|mut statement| statement.query_row([session], |row| row.get(0)).optional())
-            .map_err(error::query("look at a call's session"))?;
-        Ok(waits.map_or(Parent::Settled, Parent::Waits))
+        self.place(seq, known, place)?;
+        Ok(Parent::Waits(seq))
     }
 
     /// The waiting dashboards of a user: a few.
     fn other_dashboards(&self, user: Uuid) -> Result<Vec<(i64, Uuid)>, Error> {
-        self.connection()
+        let found: Vec<(i64, Uuid, Option<i64>, i64)> = self
+            .connection()
             .prepare_cached(
-                "SELECT c.seq, d.id FROM dashboard_configs d
+                "SELECT c.seq, d.id, c.row_id, d.rowid FROM dashboard_configs d
                  JOIN change_log c ON c.pk = d.id AND c.table_name <> 'tool_metrics'
                  WHERE d.user_id = ?1 AND c.table_name = 'dashboard_configs' AND c.batch_no IS NULL
                    AND length(d.id) = 16 ORDER BY c.seq",
             )
             .and_then(|mut statement| {
                 statement
-                    .query_map([user], |row| Ok((row.get(0)?, row.get(1)?)))?
+                    .query_map([user], |row| {
+                        Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+                    })?
                     .collect()
             })
-            .map_err(error::query("look at a user's dashboards"))
+            .map_err(error::query("look at a user's dashboards"))?;
+        found
+            .into_iter()
+            .map(|(seq, id, known, place)| self.place(seq, known, place).map(|()| (seq, id)))
+            .collect()
     }
 
     fn forget(&self, seq: i64) -> Result<(), Error> {
@@ -265,21 +307,63 @@ fn table_of(name: &str) -> &'static str {
         .unwrap_or("dashboard_configs")
 }
 
+/// How a table's row is looked at before it is sealed.
+struct SealableSql {
+    by_place: &'static str,
+    by_id: &'static str,
+}
+
+/// Both read what [`sealable_from_row`] takes, and last where the row lies.
+fn sealable_sql(table: &str) -> SealableSql {
+    macro_rules! sql {
+        ($table:literal, $session:literal, $long_texts:literal) => {{
+            macro_rules! where_ {
+                ($condition:literal) => {
+                    concat!(
+                        "SELECT user_id, ", $session, ", digest IS NOT NULL, ", $long_texts,
+                        ", rowid FROM ", $table, " WHERE ", $condition
+                    )
+                };
+            }
+            SealableSql {
+                by_place: where_!("id = ?1 AND rowid = ?2"),
+                by_id: where_!("id = ?1"),
+            }
+        }};
+    }
+    match table {
+        "tool_metrics" => sql!(
+            "tool_metrics",
+            "session_id",
+            "coalesce(length(parameters), 0) + coalesce(length(command_line), 0)"
+        ),
+        "metrics_sessions" => sql!(
+            "metrics_sessions",
+            "NULL",
+            "length(tools_used) + length(tags) + coalesce(length(description), 0)"
+        ),
+        _ => sql!("dashboard_configs", "NULL", "length(widget_layout)"),
+    }
+}
+
 fn sealable_from_row(row: &Row<'_>) -> rusqlite::Result<Sealable> {
     let id = |at: usize| -> rusqlite::Result<Option<Result<Uuid, uuid::Error>>> {
         Ok(row.get_ref(at)?.as_blob_or_null()?.map(Uuid::from_slice))
     };
-    let bytes = ROW_BYTES + row.get::<_, usize>(2)?;
+    let has_digest = row.get(2)?;
+    let bytes = ROW_BYTES + row.get::<_, usize>(3)?;
     Ok(match (id(0)?, id(1)?) {
         (Some(Ok(user)), None) => Sealable::Row(Found {
             user,
             session: None,
             bytes,
+            has_digest,
         }),
         (Some(Ok(user)), Some(Ok(session))) => Sealable::Row(Found {
             user,
             session: Some(session),
             bytes,
+            has_digest,
         }),
         _ => Sealable::Spoiled,
     })

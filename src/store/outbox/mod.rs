@@ -1,8 +1,9 @@
 //! The outbox: which rows wait to travel, in which batch they went, and what became of them.
 //!
 //! Purpose: the bookkeeping of synchronisation inside the tenant's own file, each step one transaction. Knows nothing
-//! of networks or servers. Invariants: a change waits (`batch_no` NULL), is carried by a batch, or is held in
-//! quarantine (`batch_no` 0); at most one batch of a stream is sealed and not acknowledged; what a server refused or
+//! of networks or servers. Invariants: a change waits (`batch_no` NULL), is carried by a batch, which has one change of a row at most, or is
+//! held in quarantine (`batch_no` 0); a batch is sealed onto the stream's last, and
+//! the chain never forks; what a server refused or
 //! disagreed with is journalled before its COMMIT and counts once the batch is acknowledged; nothing is dropped.
 
 mod choose;
@@ -11,7 +12,7 @@ mod settle;
 
 use std::ops::Deref;
 
-use rusqlite::{Connection, OptionalExtension as _, Row, ToSql};
+use rusqlite::{Connection, Row, ToSql};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -53,6 +54,8 @@ pub struct OutboxRow {
     pub rev: i64,
     /// Its digest.
     pub digest: Digest,
+    /// Whether it was inserted, and never offered before as far as this file knows.
+    pub is_new: bool,
     /// The columns that were asked for, in that order.
     pub values: Vec<rusqlite::types::Value>,
 }
@@ -194,16 +197,18 @@ impl Outbox<'_> {
             .map_err(error::query("read the journal"))
     }
 
-    /// The batch that was sealed and not yet acknowledged.
+    /// The batches that were sealed and not yet acknowledged, the first one first.
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn unacknowledged(&self) -> Result<Option<SealedBatch>, Error> {
-        let sql = format!("SELECT {BATCH_COLUMNS} FROM sync_batches WHERE state <> 'acknowledged'");
+    pub fn unacknowledged(&self) -> Result<Vec<SealedBatch>, Error> {
+        let sql = format!(
+            "SELECT {BATCH_COLUMNS} FROM sync_batches WHERE state <> 'acknowledged' ORDER BY batch_no"
+        );
         self.connection()
             .prepare_cached(&sql)
-            .and_then(|mut statement| statement.query_row([], batch_from_row).optional())
-            .map_err(error::query("find the open batch"))
+            .and_then(|mut statement| statement.query_map([], batch_from_row)?.collect())
+            .map_err(error::query("find the open batches"))
     }
 
     /// The rows of a batch that lie in `table`, as they are now, with the columns named.
@@ -221,11 +226,11 @@ impl Outbox<'_> {
         let mut selected = vec!["id", "rev", "digest"];
         selected.extend(columns);
         let selected = format!("t.{}", selected.join(", t."));
-        // A row may have several changes in one batch: it travels once.
+        // CROSS: in the order of the changes, which is that of the file, and not the other way round.
         let sql = format!(
-            "SELECT {selected}
-             FROM change_log c JOIN {table} t ON t.id = c.pk
-             WHERE c.batch_no = ?1 AND c.table_name = ?2 GROUP BY c.pk ORDER BY min(c.seq)"
+            "SELECT c.op = 'insert', {selected}
+             FROM change_log c CROSS JOIN {table} t ON t.rowid = c.row_id AND t.id = c.pk
+             WHERE c.batch_no = ?1 AND c.table_name = ?2 ORDER BY c.seq"
         );
         let params: [&dyn ToSql; 2] = [&batch.no, &table];
         self.connection()
@@ -236,12 +241,13 @@ impl Outbox<'_> {
                 while let Some(row) = found.next()? {
                     let mut values = Vec::with_capacity(columns.len());
                     for index in 0..columns.len() {
-                        values.push(row.get(index + 3)?);
+                        values.push(row.get(index + 4)?);
                     }
                     rows.push(OutboxRow {
-                        id: row.get(0)?,
-                        rev: row.get(1)?,
-                        digest: row.get(2)?,
+                        is_new: row.get(0)?,
+                        id: row.get(1)?,
+                        rev: row.get(2)?,
+                        digest: row.get(3)?,
                         values,
                     });
                 }
@@ -385,8 +391,8 @@ pub(super) fn offer_everything(connection: &Connection) -> rusqlite::Result<()> 
     for table in TABLES {
         connection.execute(
             &format!(
-                "INSERT INTO change_log (table_name, pk, rev, op)
-                 SELECT '{table}', id, rev, CASE WHEN deleted_at IS NULL THEN 'update' ELSE 'delete' END
+                "INSERT INTO change_log (table_name, pk, rev, op, row_id)
+                 SELECT '{table}', id, rev, CASE WHEN deleted_at IS NULL THEN 'update' ELSE 'delete' END, rowid
                  FROM {table} t
                  WHERE NOT EXISTS (SELECT 1 FROM quarantine q WHERE q.table_name = '{table}' AND q.pk = t.id)
                  ORDER BY rowid"

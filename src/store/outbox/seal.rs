@@ -29,6 +29,8 @@ pub(super) struct Waiting {
     pub(super) table: String,
     pub(super) pk: Uuid,
     pub(super) rev: i64,
+    /// Where the row lay when it was changed: a hint.
+    pub(super) row_id: Option<i64>,
 }
 
 impl OutboxMut<'_> {
@@ -108,7 +110,7 @@ impl OutboxMut<'_> {
         .map(drop)
     }
 
-    /// Seals the next batch, or returns the one that is still unacknowledged; `None` when nothing waits.
+    /// Seals the next batch onto the stream's last, acknowledged or not; `None` when nothing waits.
     ///
     /// Rows of users who are not enrolled go to quarantine, and so does what hangs on a quarantined session.
     ///
@@ -119,19 +121,18 @@ impl OutboxMut<'_> {
         limits: SealLimits,
         enrolled: &[UserId],
     ) -> Result<Option<SealedBatch>, Error> {
-        if let Some(open) = self.unacknowledged()? {
-            // Another program may have changed its rows since it was sealed.
-            self.complete_digests(&open)?;
-            return Ok(Some(open));
-        }
         loop {
             let waiting = self.pick(limits.rows)?;
             if waiting.is_empty() {
                 return Ok(None);
             }
             let chosen = self.choose(waiting, limits, enrolled)?;
-            if !chosen.is_empty() {
-                return self.stamp(&chosen).map(Some);
+            if !chosen.seqs.is_empty() {
+                let batch = self.stamp(&chosen.seqs)?;
+                if chosen.lacks_digests {
+                    self.complete_digests(&batch)?;
+                }
+                return Ok(Some(batch));
             }
             // All that was picked turned out to be superseded or held: it no longer waits, so this ends.
         }
@@ -144,7 +145,7 @@ impl OutboxMut<'_> {
         let mut picked = BTreeMap::new();
         for (order, limit) in [("DESC", newest), ("ASC", rows - newest)] {
             let sql = format!(
-                "SELECT seq, table_name, pk, rev FROM change_log
+                "SELECT seq, table_name, pk, rev, row_id FROM change_log
                  WHERE batch_no IS NULL AND length(pk) = 16 ORDER BY seq {order} LIMIT ?1"
             );
             let mut statement = self
@@ -172,8 +173,8 @@ impl OutboxMut<'_> {
             let missing: Vec<(Uuid, Digest)> = self
                 .connection()
                 .prepare_cached(&format!(
-                    "SELECT {payload} FROM {table} WHERE digest IS NULL AND id IN (
-                        SELECT pk FROM change_log WHERE batch_no = ?1 AND table_name = '{table}')"
+                    "SELECT {payload} FROM {table} WHERE digest IS NULL AND rowid IN (
+                        SELECT row_id FROM change_log WHERE batch_no = ?1 AND table_name = '{table}')"
                 ))
                 .and_then(|mut statement| {
                     let digest = |row: &Row<'_>| Ok((row.get(0)?, digest::of_row(row, columns)?));
@@ -199,7 +200,7 @@ impl OutboxMut<'_> {
         let prev_batch_id: Option<Uuid> = self
             .connection()
             .prepare_cached(
-                "SELECT batch_id FROM sync_batches WHERE stream_id = ?1 AND state = 'acknowledged'
+                "SELECT batch_id FROM sync_batches WHERE stream_id = ?1
                  ORDER BY batch_no DESC LIMIT 1",
             )
             .and_then(|mut statement| {
@@ -223,22 +224,20 @@ impl OutboxMut<'_> {
             ],
         )?;
         let no = self.connection().last_insert_rowid();
-        for seq in chosen {
+        for (first, last) in runs(chosen) {
             self.execute(
                 "seal a batch",
-                "UPDATE change_log SET batch_no = ?2 WHERE seq = ?1",
-                &[seq, &no],
+                "UPDATE change_log SET batch_no = ?3 WHERE seq BETWEEN ?1 AND ?2",
+                &[&first, &last, &no],
             )?;
         }
-        let batch = SealedBatch {
+        Ok(SealedBatch {
             no,
             batch_id,
             prev_batch_id,
             stream_id,
             rows,
-        };
-        self.complete_digests(&batch)?;
-        Ok(batch)
+        })
     }
 
     pub(super) fn begin_stream(&self) -> Result<Uuid, Error> {
@@ -248,11 +247,24 @@ impl OutboxMut<'_> {
     }
 }
 
+/// The numbers as runs without a gap, each by its first and last.
+fn runs(numbers: &BTreeSet<i64>) -> Vec<(i64, i64)> {
+    let mut runs: Vec<(i64, i64)> = Vec::new();
+    for number in numbers {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == *number => *last = *number,
+            _ => runs.push((*number, *number)),
+        }
+    }
+    runs
+}
+
 fn waiting(row: &Row<'_>) -> rusqlite::Result<Waiting> {
     Ok(Waiting {
         seq: row.get(0)?,
         table: row.get(1)?,
         pk: row.get(2)?,
         rev: row.get(3)?,
+        row_id: row.get(4)?,
     })
 }

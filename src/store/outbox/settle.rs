@@ -225,7 +225,8 @@ impl OutboxMut<'_> {
         .map(drop)
     }
 
-    /// Lets the rows of an open batch wait again: the server does not have it. What an offer of it found is void.
+    /// Lets the rows of an open batch, and of those after it, wait again: the server does not have them. What an
+    /// offer of them found is void.
     ///
     /// # Errors
     /// What SQLite says.
@@ -233,18 +234,18 @@ impl OutboxMut<'_> {
         let action = "unseal a batch";
         self.execute(
             action,
-            "UPDATE change_log SET batch_no = NULL WHERE batch_no = ?1",
+            "UPDATE change_log SET batch_no = NULL WHERE batch_no >= ?1",
             &[&batch.no],
         )?;
         self.execute(
             action,
-            "DELETE FROM conflicts WHERE batch_no = ?1",
+            "DELETE FROM conflicts WHERE batch_no >= ?1",
             &[&batch.no],
         )?;
         // Its rejects go with it, by their foreign key.
         self.execute(
             action,
-            "DELETE FROM sync_batches WHERE batch_no = ?1",
+            "DELETE FROM sync_batches WHERE batch_no >= ?1",
             &[&batch.no],
         )
         .map(drop)

@@ -12,12 +12,43 @@ use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
 use super::connect::{Connection, value};
-use super::encode::PartArray;
-use super::statements::Statements;
+use super::statements::{Statements, Write};
 use super::tally::{ACTION, Tally, unaccounted};
 use crate::change::{Change, Table};
 use crate::fault::{Fault, RemoteError};
 use crate::port::{Conflict, Receipt};
+
+/// How a batch is tried, each way after the one before it has failed by a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Attempt {
+    /// What is new to its file is inserted outright: the server spares the look for each row.
+    Insert,
+    /// Each row is looked for.
+    Upsert,
+    /// As `Upsert`, with savepoints, halving what fails until single rows fail.
+    Bisect,
+}
+
+impl Attempt {
+    /// The attempt that may go better after an error; `None` where none will.
+    pub(crate) fn after(self, error: &RemoteError) -> Option<Self> {
+        let known = error.sqlstate.as_deref() == Some("23505");
+        match self {
+            Self::Insert if known => Some(Self::Upsert),
+            Self::Insert | Self::Upsert if matches!(error.fault, Fault::Row | Fault::Unclear) => {
+                Some(Self::Bisect)
+            }
+            _ => None,
+        }
+    }
+}
+
+fn params<'a>(write: &'a Write<'_>) -> Vec<(&'a (dyn ToSql + Sync), Type)> {
+    let params = write.params.iter();
+    params
+        .map(|(column, ty)| -> (&(dyn ToSql + Sync), Type) { (column, ty.clone()) })
+        .collect()
+}
 
 /// Applies rows within the transaction that is open on `connection`.
 pub(crate) struct Applier<'a> {
@@ -26,18 +57,29 @@ pub(crate) struct Applier<'a> {
 }
 
 impl Applier<'_> {
-    /// Applies all rows, one statement a table. Any error leaves the transaction to be rolled back.
-    pub(crate) async fn apply_whole(&self, tally: &mut Tally<'_>) -> Result<(), RemoteError> {
+    /// Applies all rows that can be applied. Any error leaves the transaction to be rolled back.
+    pub(crate) async fn apply(
+        &self,
+        tally: &mut Tally<'_>,
+        attempt: Attempt,
+    ) -> Result<(), RemoteError> {
         tally.check()?;
+        if attempt == Attempt::Bisect {
+            return self.apply_bisecting(tally).await;
+        }
         for table in Table::ALL {
             let rows = tally.take(table);
-            self.upsert(table, &rows, &mut tally.receipt).await?;
+            if attempt == Attempt::Insert && rows.iter().all(|row| row.is_new) {
+                self.insert(table, &rows, &mut tally.receipt).await?;
+            } else {
+                self.upsert(table, &rows, &mut tally.receipt).await?;
+            }
         }
         Ok(())
     }
 
     /// Applies all rows that can be applied, halving what fails until single rows fail.
-    pub(crate) async fn apply_bisecting(&self, tally: &mut Tally<'_>) -> Result<(), RemoteError> {
+    async fn apply_bisecting(&self, tally: &mut Tally<'_>) -> Result<(), RemoteError> {
         for table in Table::ALL {
             let rows = tally.take(table);
             let mut waiting: Vec<&[&Change]> = vec![&rows];
@@ -69,6 +111,26 @@ impl Applier<'_> {
         Ok(())
     }
 
+    /// Inserts rows that the server should not have: all of them, or none.
+    async fn insert(
+        &self,
+        table: Table,
+        rows: &[&Change],
+        receipt: &mut Receipt,
+    ) -> Result<(), RemoteError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let write = self.statements.table(table).insert(rows);
+        let params = params(&write);
+        let inserted = self.connection.execute(ACTION, &write.sql, &params).await?;
+        if usize::try_from(inserted) != Ok(rows.len()) {
+            return Err(unaccounted());
+        }
+        receipt.applied += rows.len();
+        Ok(())
+    }
+
     /// Writes rows of one table and tells for each what became of it. Counts nothing where it fails.
     async fn upsert(
         &self,
@@ -79,21 +141,11 @@ impl Applier<'_> {
         if rows.is_empty() {
             return Ok(());
         }
-        let statements = self.statements.table(table);
-        let arrays: Vec<PartArray<'_>> = statements
-            .arrays
-            .iter()
-            .map(|(part, _)| PartArray { rows, part: *part })
-            .collect();
-        let params: Vec<(&(dyn ToSql + Sync), Type)> = arrays
-            .iter()
-            .zip(&statements.arrays)
-            .map(|(array, (_, ty))| -> (&(dyn ToSql + Sync), Type) { (array, ty.clone()) })
-            .collect();
+        let write = self.statements.table(table).upsert(rows);
         let mut applied = HashSet::with_capacity(rows.len());
         for row in self
             .connection
-            .query(ACTION, &statements.upsert, &params)
+            .query(ACTION, &write.sql, &params(&write))
             .await?
         {
             applied.insert(value::<Uuid>(ACTION, &row, 0)?);

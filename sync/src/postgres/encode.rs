@@ -1,4 +1,4 @@
-//! Rows as typed arrays: one array a column, written straight into the message that carries them.
+//! Rows as typed columns: an array or one value each, written straight into the message that carries them.
 //!
 //! Purpose: a batch's values in PostgreSQL's binary format, without a copy in between, and the check that each row can
 //! be written so. Depends on [`crate::change`]. Invariant: a row that [`flaw`] passes never fails to encode, so that
@@ -86,27 +86,60 @@ pub(crate) enum Part {
     Value(usize),
 }
 
-/// One part of every row, as an array parameter.
-pub(crate) struct PartArray<'a> {
-    /// The rows.
-    pub(crate) rows: &'a [&'a Change],
-    /// The part.
-    pub(crate) part: Part,
+/// One part of every row, as a parameter: an array, or one value where all rows have the same.
+pub(crate) struct Column<'a> {
+    rows: &'a [&'a Change],
+    part: Part,
+    uniform: bool,
 }
 
-impl fmt::Debug for PartArray<'_> {
+impl<'a> Column<'a> {
+    /// A part of these rows. The id is never uniform, so that a statement has an array to take its rows from.
+    pub(crate) fn of(rows: &'a [&'a Change], part: Part) -> Self {
+        let all = |same: &dyn Fn(&Change, &Change) -> bool| {
+            rows.first()
+                .is_some_and(|first| rows.iter().all(|row| same(first, row)))
+        };
+        let uniform = match part {
+            Part::Id => false,
+            Part::Rev => all(&|a, b| a.rev == b.rev),
+            Part::Digest => all(&|a, b| a.digest == b.digest),
+            // A NaN is unlike itself and so makes no column uniform: it travels as it is.
+            Part::Value(place) => all(&|a, b| a.values.get(place) == b.values.get(place)),
+        };
+        Self {
+            rows,
+            part,
+            uniform,
+        }
+    }
+
+    /// Whether it is one value.
+    pub(crate) const fn is_uniform(&self) -> bool {
+        self.uniform
+    }
+}
+
+impl fmt::Debug for Column<'_> {
     /// Shows no value: the client library may print its parameters.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?} of {} rows", self.part, self.rows.len())
     }
 }
 
-impl ToSql for PartArray<'_> {
+impl ToSql for Column<'_> {
     fn to_sql(
         &self,
         ty: &Type,
         out: &mut BytesMut,
     ) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        if self.uniform {
+            let row = self.rows.first().ok_or("there is no row")?;
+            return Ok(match write_part(row, self.part, out)? {
+                postgres_protocol::IsNull::Yes => IsNull::Yes,
+                postgres_protocol::IsNull::No => IsNull::No,
+            });
+        }
         let TypeKind::Array(element) = ty.kind() else {
             return Err("the parameter is no array".into());
         };
@@ -124,8 +157,8 @@ impl ToSql for PartArray<'_> {
         Ok(IsNull::No)
     }
 
-    fn accepts(ty: &Type) -> bool {
-        matches!(ty.kind(), TypeKind::Array(_))
+    fn accepts(_: &Type) -> bool {
+        true
     }
 
     to_sql_checked!();
@@ -176,6 +209,7 @@ mod tests {
             id: Uuid::nil(),
             rev: 1,
             digest: [0; 16],
+            is_new: false,
             values,
         }
     }

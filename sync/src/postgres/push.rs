@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
-use super::bisect::Applier;
+use super::bisect::{Applier, Attempt};
 use super::connect::{Connection, connect, value};
 use super::endpoint::Endpoint;
 use super::statements::Statements;
@@ -55,6 +55,7 @@ pub struct PostgresRemote {
     schema_name: String,
     statements: Statements,
     limits: PushLimits,
+    first_attempt: Attempt,
     connection: Option<Connection>,
     /// Whether `connection` has a transaction with an applied batch open.
     open: bool,
@@ -76,6 +77,7 @@ impl PostgresRemote {
             schema_name: schema_name.to_owned(),
             statements,
             limits,
+            first_attempt: Attempt::Insert,
             connection: None,
             open: false,
         }
@@ -116,34 +118,38 @@ impl PostgresRemote {
     }
 
     /// Applies a batch in a transaction, which stays open when the answer is [`Offer::Applied`].
-    async fn apply(&self, connection: &Connection, batch: &Batch) -> Result<Offer, RemoteError> {
-        let applier = Applier {
-            connection,
-            statements: &self.statements,
-        };
-        let mut tally = Tally::new(batch);
-        self.begin(connection).await?;
-        if let Some(elsewhere) = self.move_stream(connection, batch).await? {
-            connection.batch(OFFER, "ROLLBACK").await?;
-            return Ok(elsewhere);
-        }
-        match applier.apply_whole(&mut tally).await {
-            Ok(()) => {}
-            Err(error) if matches!(error.fault, Fault::Row | Fault::Unclear) => {
-                // The common batch has no bad row and pays for no savepoint; this one begins again with them.
+    async fn apply(
+        &mut self,
+        connection: &Connection,
+        batch: &Batch,
+    ) -> Result<Offer, RemoteError> {
+        let mut attempt = self.first_attempt;
+        loop {
+            self.begin(connection).await?;
+            if let Some(elsewhere) = self.move_stream(connection, batch).await? {
                 connection.batch(OFFER, "ROLLBACK").await?;
-                tally = Tally::new(batch);
-                self.begin(connection).await?;
-                if let Some(elsewhere) = self.move_stream(connection, batch).await? {
-                    connection.batch(OFFER, "ROLLBACK").await?;
-                    return Ok(elsewhere);
-                }
-                applier.apply_bisecting(&mut tally).await?;
+                return Ok(elsewhere);
             }
-            Err(error) => return Err(error),
+            let applier = Applier {
+                connection,
+                statements: &self.statements,
+            };
+            let mut tally = Tally::new(batch);
+            match applier.apply(&mut tally, attempt).await {
+                Ok(()) => {
+                    applier.record_rejects(batch.batch_id, &tally).await?;
+                    return Ok(Offer::Applied(tally.into_receipt()?));
+                }
+                Err(error) => {
+                    attempt = attempt.after(&error).ok_or(error)?;
+                    connection.batch(OFFER, "ROLLBACK").await?;
+                }
+            }
+            if attempt == Attempt::Upsert {
+                // Another machine of the same person was first: it is likely to have the next rows too.
+                self.first_attempt = attempt;
+            }
         }
-        applier.record_rejects(batch.batch_id, &tally).await?;
-        Ok(Offer::Applied(tally.into_receipt()?))
     }
 
     /// Moves the stream to this batch; where it does not stand before it, says where it stands.

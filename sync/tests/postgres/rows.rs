@@ -22,6 +22,7 @@ fn row(table: Table, id: Uuid, rev: i64, values: &[(&str, Value)]) -> Change {
         id,
         rev,
         digest: [u8::try_from(rev).unwrap(); 16],
+        is_new: true,
         values,
     }
 }
@@ -111,6 +112,7 @@ pub(crate) fn raised(change: &Change, rev: i64) -> Change {
     Change {
         rev,
         digest: [u8::try_from(rev).unwrap(); 16],
+        is_new: false,
         ..change.clone()
     }
 }

@@ -34,6 +34,7 @@ mod tenants;
 mod tool_metrics;
 mod transaction;
 mod users;
+pub mod watch;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -63,6 +64,7 @@ use crate::domain::tenant::{Domain, NewTenant, Tenant};
 use connection::{Access, Use};
 use pool::Pools;
 use registry::Registry;
+use watch::Watch;
 
 /// What recording a sighting did to the row that it is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +84,7 @@ pub struct Store {
     registry: Registry,
     pools: Pools,
     timeouts: Timeouts,
+    watch: Arc<Watch>,
     clock: Arc<dyn Clock>,
     migrations: Migrations,
 }
@@ -157,6 +160,7 @@ impl Store {
             registry,
             pools: Pools::default(),
             timeouts: Timeouts::default(),
+            watch: Arc::new(Watch::new(clock.now())),
             clock,
             migrations,
         }
@@ -172,6 +176,12 @@ impl Store {
     #[must_use]
     pub fn clock(&self) -> &dyn Clock {
         self.clock.as_ref()
+    }
+
+    /// What watches the work on the tenants.
+    #[must_use]
+    pub fn watch(&self) -> &Watch {
+        &self.watch
     }
 
     /// Every tenant, by domain.
@@ -214,7 +224,9 @@ impl Store {
     pub fn tenant(&self, domain: &Domain) -> Result<TenantStore, Error> {
         let entry = self.settled(domain)?;
         let path = self.home.tenant_file(entry.directory);
-        let pool = self.pools.open(entry.tenant.id, &path, &self.migrations)?;
+        let pool = self
+            .pools
+            .open(entry.tenant.id, &path, &self.migrations, &self.watch)?;
         Ok(TenantStore::new(
             entry.tenant,
             path,

@@ -29,6 +29,14 @@ struct Line {
 pub(super) struct Turn<'q> {
     queue: &'q WriteQueue,
     ticket: u64,
+    waited: bool,
+}
+
+impl Turn<'_> {
+    /// Whether others stood in the line before it.
+    pub(super) const fn waited(&self) -> bool {
+        self.waited
+    }
 }
 
 impl WriteQueue {
@@ -41,6 +49,7 @@ impl WriteQueue {
         let turn = Turn {
             queue: self,
             ticket,
+            waited: line.tickets.front() != Some(&ticket),
         };
         let (line, _) = self
             .moved

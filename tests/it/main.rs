@@ -33,4 +33,5 @@ mod schema;
 mod seed;
 mod store;
 mod sync;
+mod watch;
 mod workstation;

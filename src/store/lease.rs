@@ -50,11 +50,31 @@ impl Connections {
         timeouts: Timeouts,
         work: impl FnOnce(&Connection) -> Result<T, E>,
     ) -> Result<T, E> {
+        self.work(timeouts, true, work)
+    }
+
+    /// Reads with a connection, counting nothing: for what looks at the counts.
+    pub(super) fn look<T, E: From<Error>>(
+        &self,
+        timeouts: Timeouts,
+        work: impl FnOnce(&Connection) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.work(timeouts, false, work)
+    }
+
+    fn work<T, E: From<Error>>(
+        &self,
+        timeouts: Timeouts,
+        watching: bool,
+        work: impl FnOnce(&Connection) -> Result<T, E>,
+    ) -> Result<T, E> {
         match self {
             Self::Pool(pool) => {
                 let mut opened = lease(pool, timeouts.wait)?;
                 let connection = opened.ready()?;
-                let probe = Probe::attach(connection, &pool.watched);
+                let probe = watching
+                    .then(|| Probe::attach(connection, &pool.watched))
+                    .flatten();
                 let done = limited(connection, timeouts, work);
                 if let Some(probe) = probe {
                     probe.done(done.is_err());

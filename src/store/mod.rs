@@ -14,6 +14,7 @@ mod digest;
 mod enrolments;
 mod error;
 mod filter;
+pub mod health;
 mod home;
 mod lease;
 mod metrics;

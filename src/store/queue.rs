@@ -91,10 +91,12 @@ mod tests {
         let (done, order) = mpsc::channel();
         std::thread::scope(|threads| {
             let first = queue.wait(Duration::ZERO).unwrap();
+            assert!(!first.waited());
             for n in 0..8 {
                 let (queue, done) = (&queue, done.clone());
                 threads.spawn(move || {
-                    let _turn = queue.wait(Duration::from_secs(60)).unwrap();
+                    let turn = queue.wait(Duration::from_secs(60)).unwrap();
+                    assert!(turn.waited());
                     done.send(n).unwrap();
                 });
                 while queue.line().tickets.len() < n + 2 {

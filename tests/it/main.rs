@@ -20,6 +20,7 @@ mod commands;
 mod dashboards;
 mod fixture;
 mod handles;
+mod health;
 mod hook;
 mod model;
 mod outbox;

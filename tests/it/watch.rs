@@ -7,6 +7,7 @@ use millpond::store::watch::{Figures, StatementFigures, Statistics};
 use millpond::store::{Error, MetricsFilter, MetricsKey, Timeouts, Writer};
 
 use crate::fixture::{Fixture, call, session, user};
+use crate::health::nested;
 
 fn of<'s>(statistics: &'s Statistics, domain: &str) -> &'s Figures {
     let tenants = &statistics.tenants;
@@ -40,7 +41,8 @@ fn each_statement_is_counted_once_for_its_tenant_and_in_all() {
             w.tool_metrics()
                 .record(&call(&session, &n.to_string(), n))?;
         }
-        Ok::<(), Error>(())
+        // One statement, which fires a trigger for each of the calls.
+        w.sessions().delete(session.id)
     })
     .unwrap();
     umbra.read(|r| r.sessions().count()).unwrap();
@@ -52,6 +54,8 @@ fn each_statement_is_counted_once_for_its_tenant_and_in_all() {
     assert!(inserted.times.p50 > Duration::ZERO);
     assert!(inserted.times.p50 <= inserted.times.p95 && inserted.times.p95 <= inserted.times.p99);
     assert!(inserted.times.p99 <= inserted.times.max && inserted.times.max <= inserted.times.total);
+    let deleted = starting(in_acme, "UPDATE tool_metrics SET deleted_at").unwrap();
+    assert_eq!(deleted.times.count, 1);
     assert!(starting(in_acme, "BEGIN").is_some() && starting(in_acme, "COMMIT").is_some());
     assert!(starting(in_umbra, "INSERT").is_none());
     assert_eq!((in_acme.transactions, in_umbra.transactions), (1, 1));
@@ -204,18 +208,6 @@ fn work_that_waits_for_its_turn_or_a_connection_is_counted_and_so_is_giving_up()
     assert_eq!(waits(all.writer_waits), (1, 1));
     assert_eq!(waits(all.connection_waits), (1, 1));
     assert!(all.writer_waits.times.max >= Duration::from_millis(1));
-}
-
-/// Reads inside reads, each with a connection of its own.
-fn nested(
-    depth: usize,
-    tenant: &millpond::store::TenantStore,
-    work: &dyn Fn() -> Result<(), Error>,
-) -> Result<(), Error> {
-    match depth {
-        0 => work(),
-        _ => tenant.read(|_| nested(depth - 1, tenant, work)),
-    }
 }
 
 #[test]

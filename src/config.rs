@@ -11,6 +11,8 @@
 //! It lies at `MILLPOND_HOME/config.toml` where the home was moved, else in the platform's place for configuration
 //! (`~/.config/millpond/config.toml` on Linux). A missing file is an empty one.
 
+pub mod timing;
+
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 

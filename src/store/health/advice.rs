@@ -198,6 +198,14 @@ impl Recommendation {
     }
 }
 
+/// The beginning of a statement, for a sentence.
+fn brief(sql: &str) -> String {
+    match sql.char_indices().nth(120) {
+        Some((end, _)) => format!("{}…", sql.get(..end).unwrap_or_default()),
+        None => sql.to_owned(),
+    }
+}
+
 impl fmt::Display for Recommendation {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let domain = self.domain();
@@ -216,8 +224,9 @@ impl fmt::Display for Recommendation {
                 ..
             } => write!(
                 out,
-                "{domain}: statement {id} was slow {slow} times, {} ms at the most: {sql}",
-                max.as_millis()
+                "{domain}: statement {id} was slow {slow} times, {} ms at the most: {}",
+                max.as_millis(),
+                brief(sql)
             ),
             Self::MissingIndex {
                 statement: (id, sql),
@@ -225,7 +234,8 @@ impl fmt::Display for Recommendation {
                 ..
             } => write!(
                 out,
-                "{domain}: statement {id} reads all of {table}; an index on {column} would serve: {sql}"
+                "{domain}: statement {id} reads all of {table}; an index on {column} would serve: {}",
+                brief(sql)
             ),
             Self::LargeLog { bytes, .. } => {
                 write!(out, "{domain}: its write-ahead log has {} MiB", bytes >> 20)

@@ -34,6 +34,7 @@
 mod advice;
 mod check;
 mod explain;
+mod exposition;
 mod integrity;
 mod report;
 

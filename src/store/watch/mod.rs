@@ -36,6 +36,7 @@
 //! its normal form.
 
 mod books;
+mod exposition;
 mod probe;
 mod statement;
 mod statistics;
@@ -45,6 +46,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+pub(super) use exposition::{Exposition, Kind, seconds};
 pub(super) use probe::Probe;
 pub use statistics::{Figures, PoolState, StatementFigures, Statistics, TenantFigures, Waits};
 pub use times::Summary;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use millpond::config::ConfigError;
+use millpond::config::timing::InvalidVariable;
 use millpond::domain::InvalidValue;
 use millpond::store;
 use millpond_sync::fault::{Fault, RemoteError};
@@ -142,6 +143,13 @@ const fn hint_of_value(what: &str) -> &'static str {
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::configuration(chain(&error)).with_hint("correct the file, or remove it")
+    }
+}
+
+impl From<InvalidVariable> for Failure {
+    fn from(error: InvalidVariable) -> Self {
+        Self::configuration(error.to_string())
+            .with_hint(format!("correct {}, or unset it", error.name))
     }
 }
 

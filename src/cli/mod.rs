@@ -13,6 +13,7 @@ mod demo;
 mod document;
 mod enroll;
 mod failure;
+mod health;
 mod hook;
 mod import;
 mod init;
@@ -92,6 +93,8 @@ enum Command {
     Import(import::ImportArgs),
     /// Figures over a tenant's calls
     Metrics(metrics::MetricsArgs),
+    /// Tell how the store is, and what to do about it
+    Health(health::HealthArgs),
     /// Join a central database with the document that `central enroll` printed
     Enroll(enroll::EnrollArgs),
     /// Push what waits to the central database
@@ -141,6 +144,7 @@ fn dispatch(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::Hook(args) => hook::run(&args, context),
         Command::Import(args) => import::run(&args, context),
         Command::Metrics(args) => metrics::run(&args, context),
+        Command::Health(args) => health::run(&args, context),
         Command::Enroll(args) => enroll::run(&args, context),
         Command::Sync(args) => sync::run(args, context),
         Command::Seed(args) => seed::run(&args, context),

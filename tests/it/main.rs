@@ -21,6 +21,7 @@ mod dashboards;
 mod fixture;
 mod handles;
 mod health;
+mod health_command;
 mod hook;
 mod model;
 mod outbox;

@@ -224,3 +224,52 @@ fn of_more_tenants_than_are_told_apart_nothing_is_lost_in_all() {
     let counted = starting(&statistics.all, "SELECT count(*)").unwrap();
     assert_eq!(counted.times.count, 20);
 }
+
+/// Keeps the text of every event: its level and all of its fields.
+#[derive(Debug, Default)]
+struct Kept(std::sync::Mutex<Vec<String>>);
+
+impl tracing::Subscriber for Kept {
+    fn enabled(&self, about: &tracing::Metadata<'_>) -> bool {
+        about.target().starts_with("millpond::store::watch")
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        let level = event.metadata().level();
+        self.0.lock().unwrap().push(format!("{level} {event:?}"));
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn every_statement_is_logged_and_a_slow_one_as_a_warning_without_a_value() {
+    let fixture = Fixture::new();
+    let acme = fixture.tenant("acme");
+    let ada = user(&acme, "ada@acme.dev");
+    let logged = |session_name: &str| {
+        let kept = std::sync::Arc::new(Kept::default());
+        let work = session(ada.id, session_name, 0);
+        tracing::subscriber::with_default(std::sync::Arc::clone(&kept), || {
+            acme.write(|w| w.sessions().record(&work)).unwrap();
+        });
+        kept.0.lock().unwrap().join("\n")
+    };
+    let all = logged("quite-secret");
+    assert!(all.contains("DEBUG") && !all.contains("WARN"), "{all}");
+    fixture.store.watch().set_slow_threshold(Duration::ZERO);
+    let slow = logged("no-less-secret");
+    assert!(slow.contains("WARN") && !slow.contains("DEBUG"), "{slow}");
+    for text in [all, slow] {
+        assert!(text.contains("INSERT INTO metrics_sessions"), "{text}");
+        let tenant = acme.tenant().id.to_string();
+        assert!(text.contains(&tenant), "{text}");
+        for value in ["secret", "ada@acme.dev", "tenant.db"] {
+            assert!(!text.contains(value), "{text}");
+        }
+    }
+}

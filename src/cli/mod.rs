@@ -18,6 +18,7 @@ mod import;
 mod init;
 mod metrics;
 mod output;
+mod progress;
 mod record;
 mod seed;
 mod sessions;

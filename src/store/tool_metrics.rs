@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension as _, Row, params_from_iter};
 use super::columns::{Life, named, some_text, some_time, text};
 use super::error::{self, Error};
 use super::filter::{self, Conditions, Deleted};
-use super::page::{self, Direction, NumberedPage, PageRequest};
+use super::page::{self, Cursor, Direction, NumberedPage, Page, PageRequest};
 use super::tenant::{Reader, Writer};
 use crate::domain::ids::{CallId, SessionId, UserId};
 use crate::domain::permission::Subject;
@@ -30,6 +30,9 @@ const COLUMNS: &str = "id, session_id, user_id, parent_id, tool_name, tool_categ
     execution_count, total_duration_ms, error_count, outcome, memory_usage_mb, cpu_time_ms, parameters, \
     output_size_bytes, program, command_line, working_directory, source, source_id, duration_source, \
     provenance, created_at";
+
+/// What a keyset page is made of.
+const KEYSET: (&str, &str, &str) = (TABLE, COLUMNS, "started_at");
 
 /// Which calls are meant: those for which all of it holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -155,6 +158,45 @@ impl ToolMetrics<'_> {
             .map_err(error::query("list a session's calls"))
     }
 
+    /// A page of at most `limit` calls (1 to 1,000) that match, by start and id, after a cursor. A page costs the same
+    /// at any place; one whose filter few calls match reads those between them too.
+    ///
+    /// ```
+    /// # use millpond::store::{Direction, Error, TenantStore, ToolMetricFilter};
+    /// # fn f(tenant: &TenantStore) -> Result<(), Error> {
+    /// let (all, newest) = (ToolMetricFilter::default(), Direction::Descending);
+    /// let mut after = None;
+    /// loop {
+    ///     let page = tenant.read(|r| r.tool_metrics().list(&all, newest, 100, after))?;
+    ///     println!("{} calls", page.rows.len());
+    ///     after = page.next;
+    ///     if after.is_none() {
+    ///         break Ok(());
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// What SQLite says; [`Error::Denied`].
+    pub fn list(
+        &self,
+        filter: &ToolMetricFilter,
+        direction: Direction,
+        limit: usize,
+        after: Option<Cursor>,
+    ) -> Result<Page<ToolMetric>, Error> {
+        page::keyset(
+            self.reader.connection(),
+            KEYSET,
+            &self.conditions(filter)?,
+            (direction, limit, after),
+            "list calls",
+            from_row,
+            |last| Cursor::new(last.started_at, last.id.as_uuid()),
+        )
+    }
+
     /// A numbered page of the calls that match.
     ///
     /// # Errors
@@ -261,3 +303,6 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<ToolMetric> {
         created_at: some_time(row, 22)?,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,6 +24,7 @@ mod hook;
 mod model;
 mod outbox;
 mod outbox_trouble;
+mod pages;
 mod refused_values;
 mod rekey;
 mod repositories;

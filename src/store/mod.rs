@@ -7,6 +7,7 @@
 //! a newer schema, of another program or of another tenant is refused.
 
 mod acting;
+mod batch;
 mod columns;
 pub(crate) mod connection;
 mod dashboards;
@@ -39,6 +40,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use acting::{ReaderAs, WriterAs};
+pub use batch::{
+    Batch, BatchEnd, BatchOutcome, BatchProgress, Cancel, ChunkDone, ChunkError, ChunkFailed,
+    OnFailure,
+};
 pub use connection::FileKind;
 pub use dashboards::{DashboardFilter, DashboardOrder, Dashboards, DashboardsMut};
 pub use enrolments::{EnrolledUser, Enrolment};

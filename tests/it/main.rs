@@ -15,6 +15,7 @@
 
 mod architecture;
 mod bad_input;
+mod batch;
 mod central_schemas;
 mod commands;
 mod dashboards;

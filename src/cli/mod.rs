@@ -19,6 +19,7 @@ mod init;
 mod metrics;
 mod output;
 mod progress;
+mod query;
 mod record;
 mod seed;
 mod sessions;
@@ -91,6 +92,8 @@ enum Command {
     Hook(hook::HookArgs),
     /// Bring in what other tools left behind
     Import(import::ImportArgs),
+    /// Ask a tenant's rows with one SELECT, on a connection that cannot write
+    Query(query::QueryArgs),
     /// Figures over a tenant's calls
     Metrics(metrics::MetricsArgs),
     /// Join a central database with the document that `central enroll` printed
@@ -141,6 +144,7 @@ fn dispatch(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::Dashboard(command) => dashboards::run(command, context),
         Command::Hook(args) => hook::run(&args, context),
         Command::Import(args) => import::run(&args, context),
+        Command::Query(args) => query::run(&args, context),
         Command::Metrics(args) => metrics::run(&args, context),
         Command::Enroll(args) => enroll::run(&args, context),
         Command::Sync(args) => sync::run(args, context),

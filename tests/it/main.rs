@@ -26,6 +26,7 @@ mod model;
 mod outbox;
 mod outbox_trouble;
 mod pages;
+mod query;
 mod refused_values;
 mod rekey;
 mod repositories;

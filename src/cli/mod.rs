@@ -12,6 +12,7 @@ mod db;
 mod demo;
 mod document;
 mod enroll;
+mod export;
 mod failure;
 mod hook;
 mod import;
@@ -94,6 +95,8 @@ enum Command {
     Import(import::ImportArgs),
     /// Ask a tenant's rows with one SELECT, on a connection that cannot write
     Query(query::QueryArgs),
+    /// Write a tenant's rows out as CSV or JSON lines
+    Export(export::ExportArgs),
     /// Figures over a tenant's calls
     Metrics(metrics::MetricsArgs),
     /// Join a central database with the document that `central enroll` printed
@@ -145,6 +148,7 @@ fn dispatch(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::Hook(args) => hook::run(&args, context),
         Command::Import(args) => import::run(&args, context),
         Command::Query(args) => query::run(&args, context),
+        Command::Export(args) => export::run(&args, context),
         Command::Metrics(args) => metrics::run(&args, context),
         Command::Enroll(args) => enroll::run(&args, context),
         Command::Sync(args) => sync::run(args, context),

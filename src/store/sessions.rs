@@ -6,6 +6,7 @@ use rusqlite::{OptionalExtension as _, Row};
 
 use super::columns::{Life, some_text, some_time, text, time, unreadable};
 use super::error::{self, Error};
+use super::export::{Column, Kind};
 use super::filter::{self, Conditions, Deleted, SearchText};
 use super::page::{self, Cursor, Direction, NumberedPage, Page, PageRequest};
 use super::tenant::{Reader, Writer};
@@ -26,6 +27,27 @@ pub(super) const PAYLOAD: &str = "id, user_id, session_start, session_end, end_i
 const COLUMNS: &str = "id, user_id, session_start, session_end, end_inferred, \
     tools_used, productivity_score, session_type, project_id, tags, interruptions_count, focus_time_ms, \
     description, source, source_id, created_at";
+
+/// What an export of the table holds: see [`super::export`].
+pub(super) const EXPORTED: &[Column] = &[
+    ("id", Kind::Id),
+    ("user_id", Kind::Id),
+    ("session_start", Kind::Time),
+    ("session_end", Kind::Time),
+    ("end_inferred", Kind::Flag),
+    ("total_duration_ms", Kind::Plain),
+    ("tools_used", Kind::Json),
+    ("productivity_score", Kind::Plain),
+    ("session_type", Kind::Plain),
+    ("project_id", Kind::Plain),
+    ("tags", Kind::Json),
+    ("interruptions_count", Kind::Plain),
+    ("focus_time_ms", Kind::Plain),
+    ("description", Kind::Plain),
+    ("source", Kind::Plain),
+    ("source_id", Kind::Plain),
+    ("created_at", Kind::Time),
+];
 
 /// Which sessions are meant: those for which all of it holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use rusqlite::{OptionalExtension as _, Row, params_from_iter};
 
 use super::columns::{Life, named, some_text, some_time, text};
 use super::error::{self, Error};
+use super::export::{Column, Kind};
 use super::filter::{self, Conditions, Deleted};
 use super::page::{self, Cursor, Direction, NumberedPage, Page, PageRequest};
 use super::tenant::{Reader, Writer};
@@ -33,6 +34,34 @@ const COLUMNS: &str = "id, session_id, user_id, parent_id, tool_name, tool_categ
 
 /// What a keyset page is made of.
 const KEYSET: (&str, &str, &str) = (TABLE, COLUMNS, "started_at");
+
+/// What an export of the table holds: see [`super::export`].
+pub(super) const EXPORTED: &[Column] = &[
+    ("id", Kind::Id),
+    ("session_id", Kind::Id),
+    ("user_id", Kind::Id),
+    ("parent_id", Kind::Id),
+    ("tool_name", Kind::Plain),
+    ("tool_category", Kind::Plain),
+    ("started_at", Kind::Time),
+    ("execution_count", Kind::Plain),
+    ("total_duration_ms", Kind::Plain),
+    ("average_duration_ms", Kind::Plain),
+    ("success_rate", Kind::Plain),
+    ("error_count", Kind::Plain),
+    ("outcome", Kind::Plain),
+    ("memory_usage_mb", Kind::Plain),
+    ("cpu_time_ms", Kind::Plain),
+    ("parameters", Kind::Json),
+    ("output_size_bytes", Kind::Plain),
+    ("program", Kind::Plain),
+    ("command_line", Kind::Plain),
+    ("working_directory", Kind::Plain),
+    ("source", Kind::Plain),
+    ("source_id", Kind::Plain),
+    ("duration_source", Kind::Plain),
+    ("created_at", Kind::Time),
+];
 
 /// Which calls are meant: those for which all of it holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -99,6 +99,18 @@ impl Failure {
         self
     }
 
+    /// The same with another exit code, where a contract that is not ours sets it.
+    pub(super) const fn with_code(mut self, code: u8) -> Self {
+        self.code = code;
+        self
+    }
+
+    /// The same, told as the cause of something.
+    pub(super) fn with_context(mut self, what: &str) -> Self {
+        self.message = format!("{what}: {}", self.message);
+        self
+    }
+
     pub(super) fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.code)
     }

@@ -22,6 +22,7 @@ mod output;
 mod progress;
 mod query;
 mod record;
+mod run;
 mod seed;
 mod sessions;
 mod sync;
@@ -86,6 +87,8 @@ enum Command {
     Session(sessions::SessionCommand),
     /// Record one call of a tool
     Record(record::RecordArgs),
+    /// Run a command and record its time, CPU time and peak memory; its exit code is passed on
+    Run(run::RunArgs),
     /// A tenant's dashboards
     #[command(subcommand)]
     Dashboard(dashboards::DashboardCommand),
@@ -144,6 +147,7 @@ fn dispatch(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::User(command) => users::run(command, context),
         Command::Session(command) => sessions::run(command, context),
         Command::Record(args) => record::run(&args, context),
+        Command::Run(args) => run::run(&args, context),
         Command::Dashboard(command) => dashboards::run(command, context),
         Command::Hook(args) => hook::run(&args, context),
         Command::Import(args) => import::run(&args, context),

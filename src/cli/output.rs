@@ -73,6 +73,11 @@ impl Output {
             }
             // No one reads the object: the message is all that is left.
         }
+        Self::trouble(failure);
+    }
+
+    /// Tells the same on standard error alone, where standard output is another's.
+    pub(super) fn trouble(failure: &Failure) {
         write_stderr(&format!("error: {}", failure.message));
         if let Some(hint) = &failure.hint {
             write_stderr(&format!("hint: {hint}"));

@@ -32,6 +32,7 @@ mod refused_values;
 mod rekey;
 mod repositories;
 mod roles;
+mod run;
 mod samples;
 mod schema;
 mod seed;

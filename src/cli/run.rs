@@ -81,6 +81,10 @@ fn not_started(program: &OsString, error: &io::Error) -> Failure {
 }
 
 /// Runs a command to its end.
+#[allow(
+    clippy::useless_conversion,
+    reason = "the kernel's numbers are narrower on macOS"
+)]
 fn carry_out(command: &mut Command) -> io::Result<Ended> {
     // Taken before the command is there, so that none ends this process and leaves the command behind. A handler, and
     // not SIG_IGN, which the command would inherit.

@@ -178,7 +178,7 @@ impl TenantStore {
     /// # }
     /// ```
     #[must_use]
-    pub fn batch<'b, N: IntoIterator>(&'b self, items: N) -> Batch<'b, N::IntoIter> {
+    pub fn batch<N: IntoIterator>(&self, items: N) -> Batch<'_, N::IntoIter> {
         let items = items.into_iter();
         let total = match items.size_hint() {
             (least, Some(most)) if least == most => u64::try_from(most).ok(),

@@ -15,9 +15,9 @@ use rusqlite::types::ValueRef;
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
-use uuid::Uuid;
 
 use super::error::{self, Error};
+use super::query::QueryValue;
 use super::tenant::TenantStore;
 use super::{dashboards, sessions, tool_metrics, users};
 use crate::domain::units::Timestamp;
@@ -239,12 +239,7 @@ fn json(kind: Kind, value: ValueRef<'_>) -> Value {
         (_, ValueRef::Integer(number)) => number.into(),
         (_, ValueRef::Real(number)) => number.into(),
         (_, ValueRef::Text(text)) => String::from_utf8_lossy(text).into_owned().into(),
-        (_, ValueRef::Blob(bytes)) => match Uuid::from_slice(bytes) {
-            Ok(id) => id.to_string().into(),
-            Err(_) => {
-                let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-                digits.into()
-            }
-        },
+        // An id, or bytes as hexadecimal digits.
+        (_, ValueRef::Blob(_)) => QueryValue::of(value).to_string().into(),
     }
 }

@@ -121,3 +121,36 @@ fn unreadable() -> Failure {
     Failure::configuration("this is no enrolment document")
         .with_hint("use the file as `millpond central enroll` printed it")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made() -> central::Enrolment {
+        central::Enrolment {
+            domain: "acme".to_owned(),
+            schema_name: "t_1".to_owned(),
+            tenant_id: Uuid::from_u128(1),
+            device_id: Uuid::from_u128(2),
+            users: vec![central::User {
+                id: Uuid::from_u128(3),
+                email: "ada@acme.dev".to_owned(),
+                role: "developer".to_owned(),
+            }],
+            url: "postgresql://dv_2:hunter2@127.0.0.1:5432/millpond?sslmode=disable".to_owned(),
+        }
+    }
+
+    #[test]
+    fn an_enrolment_is_the_same_whether_it_was_printed_or_not() {
+        let printed = Document::from(made()).to_toml().unwrap();
+        let read = Document::parse(&printed).unwrap();
+        let direct = Document::from(made()).check().unwrap();
+        assert_eq!(read.enrolment, direct.enrolment);
+        assert_eq!(
+            direct.enrolment.url,
+            "postgresql://dv_2@127.0.0.1:5432/millpond"
+        );
+        assert_eq!(direct.url.expose(), made().url);
+    }
+}

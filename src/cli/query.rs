@@ -45,10 +45,17 @@ fn human(answer: &QueryAnswer) -> String {
     lines(told, answer.truncated.then_some(cut))
 }
 
-/// A text whose control characters are shown and do nothing to the terminal.
+/// A table is for looking: the whole of a long value is there with `--json`.
+const SHOWN: usize = 400;
+
+/// A text that fits a table, and whose control characters are shown and do nothing to the terminal.
 fn visible(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
+    let mut shown = String::new();
+    for (at, character) in text.chars().enumerate() {
+        if at == SHOWN {
+            shown.push('…');
+            break;
+        }
         if character.is_control() && character != '\n' {
             shown.extend(character.escape_default());
         } else {
@@ -65,5 +72,11 @@ mod tests {
     #[test]
     fn a_value_cannot_steer_the_terminal() {
         assert_eq!(visible("a\u{1b}[2Jb\tc"), "a\\u{1b}[2Jb\\tc");
+    }
+
+    #[test]
+    fn a_long_value_is_cut_in_a_table() {
+        assert_eq!(visible(&"ä".repeat(400)), "ä".repeat(400));
+        assert_eq!(visible(&"ä".repeat(401)), "ä".repeat(400) + "…");
     }
 }

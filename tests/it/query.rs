@@ -136,6 +136,8 @@ fn a_statement_that_does_more_than_read_is_refused_and_leaves_no_trace() {
         assert_eq!(kind(&tenant, sql), "not_read_only", "{sql}");
     }
     // SQLite has no code of its own for a function that may not be called.
+    let gathered = "SELECT json_group_array(email) FROM users";
+    assert_eq!(kind(&tenant, gathered), "statement");
     assert_eq!(
         kind(&tenant, "SELECT load_extension('/tmp/x.so')"),
         "statement"
@@ -239,4 +241,39 @@ fn the_command_prints_columns_rows_and_whether_it_was_cut() {
     let endless =
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
     assert_eq!(query(&[endless]).refused(1), "timed_out");
+}
+
+#[test]
+fn what_a_statement_gathers_does_not_stay_in_memory() {
+    let workstation = Workstation::of_ada();
+    let program = env!("CARGO_BIN_EXE_millpond");
+    let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)";
+    let questions = [
+        "SELECT json_group_array(printf('%.100000c', 'a')) FROM n",
+        "SELECT jsonb_group_object(i, printf('%.100000c', 'a')) FROM n",
+        "SELECT count(DISTINCT randomblob(100000)) FROM n",
+        "SELECT randomblob(100000) FROM n ORDER BY 1",
+        "SELECT max(length(group_concat(randomblob(100000)))) OVER (ORDER BY i) FROM n GROUP BY i",
+        "SELECT group_concat(hex(randomblob(100000))) FROM n",
+        "SELECT randomblob(500000) FROM n",
+    ];
+    for question in questions {
+        let sql = format!("{endless} {question}");
+        let mut measured = workstation.command(&["run"]);
+        measured.args(["--", program, "--home"]);
+        measured.arg(workstation.home()).args(["query", &sql]);
+        measured.output().unwrap();
+    }
+    let sql = "SELECT memory_usage_mb FROM tool_metrics ORDER BY rowid";
+    let peaks: Vec<f64> = workstation.run(&["query", sql]).json()["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        // Nothing is known of one that stayed as small as the program that started it.
+        .map(|row| row[0].as_f64().unwrap_or_default())
+        .collect();
+    assert_eq!(peaks.len(), questions.len());
+    for (question, peak) in questions.iter().zip(peaks) {
+        assert!(peak < 200.0, "{peak} MiB: {question}");
+    }
 }

@@ -11,16 +11,19 @@
 //! SQLite has one writer, so threads do not make writing faster. They prepare chunks while an earlier one is written
 //! ([`Batch::run_prepared`]), or read ([`Batch::read`]).
 
-use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use super::error::Error;
 use super::tenant::{Reader, TenantStore, Writer};
 use crate::domain::InvalidValue;
+use tally::{Tally, contained};
+use threads::{EndOnDrop, Window, prepare_from};
+
+mod tally;
+mod threads;
 
 /// Bounds the memory of a chunk and the time that other writers wait for it.
 const LARGEST_CHUNK: usize = 100_000;
@@ -370,184 +373,8 @@ impl<'b, I: Iterator> Batch<'b, I> {
     }
 }
 
-/// A chunk on its way to be prepared: its number and its items.
-type Job<N> = (usize, Vec<N>);
-/// A chunk that was prepared: its number, and what that came to.
-type Arrival<P, E> = (usize, Result<P, ChunkError<E>>);
-
-/// What a thread does until there is no more.
-fn prepare_from<N, P, E>(
-    line: &Mutex<Receiver<Job<N>>>,
-    ready: &Sender<Arrival<P, E>>,
-    ended: &AtomicBool,
-    prepare: &impl Fn(Vec<N>) -> Result<P, E>,
-) {
-    loop {
-        let job = line.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok((index, chunk)) = job else { return };
-        if ended.load(Ordering::Acquire) {
-            return;
-        }
-        if ready.send((index, contained(|| prepare(chunk)))).is_err() {
-            return;
-        }
-    }
-}
-
-/// The chunks under way: begun and not yet finished, never more than `most`.
-struct Window<P, E> {
-    most: usize,
-    begun: usize,
-    finished: usize,
-    is_input_left: bool,
-    sizes: BTreeMap<usize, usize>,
-    arrived: BTreeMap<usize, Result<P, ChunkError<E>>>,
-}
-
-impl<P, E> Window<P, E> {
-    const fn new(most: usize) -> Self {
-        Self {
-            most,
-            begun: 0,
-            finished: 0,
-            is_input_left: true,
-            sizes: BTreeMap::new(),
-            arrived: BTreeMap::new(),
-        }
-    }
-
-    /// Sends chunks off until the window is full or the input ends.
-    fn fill<N>(&mut self, jobs: &Sender<Job<N>>, mut take: impl FnMut() -> Option<Vec<N>>) {
-        while self.is_input_left && self.begun - self.finished < self.most {
-            let Some(chunk) = take() else {
-                self.is_input_left = false;
-                return;
-            };
-            self.sizes.insert(self.begun, chunk.len());
-            if jobs.send((self.begun, chunk)).is_err() {
-                return;
-            }
-            self.begun += 1;
-        }
-    }
-
-    /// Waits for the next chunk in the order of the input: how many items it has, and what preparing it came to.
-    fn next(
-        &mut self,
-        arrivals: &Receiver<Arrival<P, E>>,
-    ) -> Option<(usize, Result<P, ChunkError<E>>)> {
-        if self.finished == self.begun {
-            return None;
-        }
-        let prepared = loop {
-            if let Some(prepared) = self.arrived.remove(&self.finished) {
-                break prepared;
-            }
-            let Ok((index, prepared)) = arrivals.recv() else {
-                break Err(ChunkError::Panicked("the threads are gone".to_owned()));
-            };
-            self.arrived.insert(index, prepared);
-        };
-        let items = self.sizes.remove(&self.finished).unwrap_or_default();
-        self.finished += 1;
-        Some((items, prepared))
-    }
-}
-
-/// Tells the threads that no more is wanted, however the batch ends.
-struct EndOnDrop<'e>(&'e AtomicBool);
-
-impl Drop for EndOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Release);
-    }
-}
-
-/// What has been done so far.
-struct Tally<T, E> {
-    on_failure: OnFailure,
-    chunks: usize,
-    progress: BatchProgress,
-    outcome: BatchOutcome<T, E>,
-}
-
-impl<T, E> Tally<T, E> {
-    const fn new(on_failure: OnFailure, total: Option<u64>) -> Self {
-        Self {
-            on_failure,
-            chunks: 0,
-            progress: BatchProgress {
-                done: 0,
-                failed: 0,
-                total,
-            },
-            outcome: BatchOutcome {
-                done: Vec::new(),
-                failed: Vec::new(),
-                end: BatchEnd::Finished,
-            },
-        }
-    }
-
-    fn is_stopped(&self) -> bool {
-        self.on_failure == OnFailure::Stop && !self.outcome.failed.is_empty()
-    }
-
-    fn goes_on(&self, cancel: &Cancel) -> bool {
-        !self.is_stopped() && !cancel.is_cancelled()
-    }
-
-    /// Takes down what the next chunk came to.
-    fn settle(&mut self, items: usize, came_to: Result<T, ChunkError<E>>) -> BatchProgress {
-        let index = self.chunks;
-        self.chunks += 1;
-        let items = u64::try_from(items).unwrap_or(u64::MAX);
-        match came_to {
-            Ok(value) => {
-                self.progress.done += items;
-                self.outcome.done.push(ChunkDone { index, value });
-            }
-            Err(error) => {
-                self.progress.failed += items;
-                self.outcome.failed.push(ChunkFailed { index, error });
-            }
-        }
-        self.progress
-    }
-
-    fn ended(mut self, end: BatchEnd) -> BatchOutcome<T, E> {
-        self.outcome.end = end;
-        self.outcome
-    }
-
-    fn cut_short(self) -> BatchOutcome<T, E> {
-        let end = if self.is_stopped() {
-            BatchEnd::Stopped
-        } else {
-            BatchEnd::Cancelled
-        };
-        self.ended(end)
-    }
-}
-
 /// The next items, at most `size`; `None` at the end of the input.
 fn take<I: Iterator>(items: &mut I, size: usize) -> Option<Vec<I::Item>> {
     let chunk: Vec<_> = items.by_ref().take(size).collect();
     (!chunk.is_empty()).then_some(chunk)
-}
-
-/// Does work, and turns a panic in it into an error. What the work wrote is rolled back by then.
-fn contained<T, E>(work: impl FnOnce() -> Result<T, E>) -> Result<T, ChunkError<E>> {
-    match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(came_to) => came_to.map_err(ChunkError::Failed),
-        Err(thrown) => {
-            let told = thrown
-                .downcast_ref::<&str>()
-                .map(|text| (*text).to_owned())
-                .or_else(|| thrown.downcast_ref::<String>().cloned());
-            Err(ChunkError::Panicked(
-                told.unwrap_or_else(|| "no message".to_owned()),
-            ))
-        }
-    }
 }

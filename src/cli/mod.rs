@@ -12,6 +12,7 @@ mod db;
 mod demo;
 mod document;
 mod enroll;
+mod export;
 mod failure;
 mod health;
 mod hook;
@@ -19,7 +20,10 @@ mod import;
 mod init;
 mod metrics;
 mod output;
+mod progress;
+mod query;
 mod record;
+mod run;
 mod seed;
 mod sessions;
 mod sync;
@@ -84,6 +88,8 @@ enum Command {
     Session(sessions::SessionCommand),
     /// Record one call of a tool
     Record(record::RecordArgs),
+    /// Run a command and record its time, CPU time and peak memory; its exit code is passed on
+    Run(run::RunArgs),
     /// A tenant's dashboards
     #[command(subcommand)]
     Dashboard(dashboards::DashboardCommand),
@@ -91,6 +97,10 @@ enum Command {
     Hook(hook::HookArgs),
     /// Bring in what other tools left behind
     Import(import::ImportArgs),
+    /// Ask a tenant's rows with one SELECT, on a connection that cannot write
+    Query(query::QueryArgs),
+    /// Write a tenant's rows out as CSV or JSON lines
+    Export(export::ExportArgs),
     /// Figures over a tenant's calls
     Metrics(metrics::MetricsArgs),
     /// Tell how the store is, and what to do about it
@@ -140,9 +150,12 @@ fn dispatch(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::User(command) => users::run(command, context),
         Command::Session(command) => sessions::run(command, context),
         Command::Record(args) => record::run(&args, context),
+        Command::Run(args) => run::run(&args, context),
         Command::Dashboard(command) => dashboards::run(command, context),
         Command::Hook(args) => hook::run(&args, context),
         Command::Import(args) => import::run(&args, context),
+        Command::Query(args) => query::run(&args, context),
+        Command::Export(args) => export::run(&args, context),
         Command::Metrics(args) => metrics::run(&args, context),
         Command::Health(args) => health::run(&args, context),
         Command::Enroll(args) => enroll::run(&args, context),

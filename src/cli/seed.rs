@@ -1,10 +1,8 @@
 //! `millpond seed`: invented tenants, users and work; the same for the same seed and date.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use millpond::domain::units::Timestamp;
 use millpond::seed::{SeedOptions, SeedProgress, SeedReport, seed};
 use millpond::store::{Error, Store};
@@ -13,6 +11,7 @@ use serde::Serialize;
 use super::context::Context;
 use super::failure::Failure;
 use super::output::table;
+use super::progress::{Bar, Unit};
 
 #[derive(Debug, Args)]
 pub(super) struct SeedArgs {
@@ -99,23 +98,12 @@ pub(super) fn with_bar(
     options: &SeedOptions,
     context: &Context,
 ) -> Result<SeedReport, Failure> {
-    let bar = if context.output.is_animated() {
-        ProgressBar::new(0)
-    } else {
-        ProgressBar::hidden()
-    };
-    if let Ok(style) =
-        ProgressStyle::with_template("seeding {wide_bar} {pos}/{len} days {msg} {eta}")
-    {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(Duration::from_millis(200));
+    let bar = Bar::new(context.output, "seeding", Unit::Of("days"));
     let report = seed(store, options, |progress: SeedProgress| {
-        bar.set_length(progress.total);
-        bar.set_position(progress.done);
-        bar.set_message(format!("{} rows", progress.rows));
+        bar.at(progress.done, progress.total);
+        bar.say(format!("{} rows", progress.rows));
     });
-    bar.finish_and_clear();
+    drop(bar);
     report.map_err(|error| match error {
         Error::UniqueViolation { .. } => {
             Failure::from(error).with_hint("seed a home of its own: millpond seed --home DIR")

@@ -9,6 +9,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags, ffi};
 
 use super::error::{self, Error};
@@ -114,6 +116,82 @@ pub(crate) fn open(path: &Path, access: Access, usage: Use) -> Result<Connection
             .map_err(|source| unopened(path, source))?;
     }
     Ok(connection)
+}
+
+/// Opens an existing file for reading alone.
+pub(super) fn open_to_read(path: &Path) -> Result<Connection, Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the place that the rule points to"
+    )]
+    let connection =
+        Connection::open_with_flags(path, flags).map_err(|source| unopened(path, source))?;
+    configure(&connection, Use::Ordinary).map_err(|source| unopened(path, source))?;
+    Ok(connection)
+}
+
+/// The largest value of a confined statement: twice the largest document that a row holds. Some functions of SQLite
+/// take the product of two values' sizes in one step, which no deadline cuts short.
+const LARGEST_VALUE: i32 = 512 * 1024;
+
+/// Holds a connection to reading, whatever statement it is given: a list of what may be done, and limits.
+pub(super) fn confine(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "query_only", true)?;
+    for (limit, most) in [
+        (Limit::SQLITE_LIMIT_LENGTH, LARGEST_VALUE),
+        (Limit::SQLITE_LIMIT_SQL_LENGTH, 64 * 1024),
+        (Limit::SQLITE_LIMIT_EXPR_DEPTH, 100),
+        (Limit::SQLITE_LIMIT_COMPOUND_SELECT, 50),
+        (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 200),
+        (Limit::SQLITE_LIMIT_ATTACHED, 0),
+        (Limit::SQLITE_LIMIT_WORKER_THREADS, 0),
+    ] {
+        connection.set_limit(limit, most)?;
+    }
+    connection.authorizer(Some(|asked: AuthContext<'_>| {
+        if may(&asked.action) {
+            Authorization::Allow
+        } else {
+            Authorization::Deny
+        }
+    }))
+}
+
+/// Pragmas that tell of the schema and change nothing.
+const TELLING: [&str; 8] = [
+    "table_list",
+    "table_info",
+    "table_xinfo",
+    "index_list",
+    "index_info",
+    "index_xinfo",
+    "foreign_key_list",
+    "function_list",
+];
+
+/// Functions that are not for a confined statement: one loads code, the others gather a document in memory and hold it
+/// against the largest value only when it is whole (1.5 GB within a second).
+const REFUSED: [&str; 5] = [
+    "load_extension",
+    "json_group_array",
+    "json_group_object",
+    "jsonb_group_array",
+    "jsonb_group_object",
+];
+
+/// What a confined statement may do. All that is not named is denied, what a later SQLite brings too.
+fn may(action: &AuthAction<'_>) -> bool {
+    match action {
+        AuthAction::Select | AuthAction::Read { .. } | AuthAction::Recursive => true,
+        AuthAction::Function { function_name } => !REFUSED
+            .iter()
+            .any(|refused| function_name.eq_ignore_ascii_case(refused)),
+        AuthAction::Pragma { pragma_name, .. } => TELLING
+            .iter()
+            .any(|telling| pragma_name.eq_ignore_ascii_case(telling)),
+        _ => false,
+    }
 }
 
 /// Opens a database that lies in memory and is gone with its connection.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::ffi;
 
+use super::query::QueryError;
 use crate::domain::InvalidValue;
 
 /// A failure of the store.
@@ -211,6 +212,18 @@ pub enum Error {
         #[source]
         source: r2d2::Error,
     },
+    /// A statement of the caller's was not run.
+    #[error(transparent)]
+    Statement(QueryError),
+    /// What was to be written out could not be.
+    #[error("cannot {action}")]
+    Write {
+        /// What was being done.
+        action: &'static str,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
     /// Anything else that SQLite says.
     #[error("cannot {action}")]
     Query {
@@ -229,7 +242,7 @@ impl Error {
         match self {
             Self::NoHome { .. } => "no_home",
             Self::NotOurs { .. } => "permission",
-            Self::File { .. } | Self::Io { .. } => "io",
+            Self::File { .. } | Self::Io { .. } | Self::Write { .. } => "io",
             Self::UniqueViolation { .. } => "unique_violation",
             Self::NotFound { .. } => "not_found",
             Self::ForeignKey { .. } => "foreign_key",
@@ -253,6 +266,7 @@ impl Error {
             Self::NotDevelopment { .. } => "not_development",
             Self::NoSourceTree { .. } => "no_source_tree",
             Self::Pool { .. } => "pool",
+            Self::Statement(error) => error.kind(),
             Self::Query { .. } => "query",
         }
     }
@@ -266,7 +280,7 @@ impl Error {
     /// | P1001 | the database cannot be reached | a file that cannot be read or written, damaged, or of another program; a full disk |
     /// | P1003 | the database does not exist | no home; no source tree |
     /// | P1008 | the operation timed out | longer than it may |
-    /// | P1010 | access was denied | files of another user; another tenant's file; a role that may not; a home that is not for development |
+    /// | P1010 | access was denied | files of another user; another tenant's file; a role that may not; a statement that does more than read; a home that is not for development |
     /// | P2002 | a unique constraint failed | a value that is taken |
     /// | P2003 | a foreign key constraint failed | a missing or needed row |
     /// | P2004 | a constraint failed in the database | a value that a check refuses |
@@ -289,18 +303,20 @@ impl Error {
             Self::NotOurs { .. }
             | Self::WrongTenant { .. }
             | Self::Denied { .. }
+            | Self::Statement(QueryError::NotReadOnly { .. })
             | Self::NotDevelopment { .. } => "P1010",
             Self::File { .. }
             | Self::DiskFull { .. }
             | Self::Io { .. }
+            | Self::Write { .. }
             | Self::Corrupt { .. }
             | Self::OtherProgram { .. } => "P1001",
-            Self::TimedOut { .. } => "P1008",
+            Self::TimedOut { .. } | Self::Statement(QueryError::TimedOut) => "P1008",
             Self::UniqueViolation { .. } | Self::RecordedTwice { .. } => "P2002",
             Self::ForeignKey { .. } => "P2003",
             Self::Check { .. } => "P2004",
             Self::Invalid(_) => "P2007",
-            Self::OldSqlite { .. } | Self::Query { .. } => "P2010",
+            Self::OldSqlite { .. } | Self::Statement(_) | Self::Query { .. } => "P2010",
             Self::Pool { .. } => "P2024",
             Self::NotFound { .. } => "P2025",
             Self::Busy { .. } | Self::Stale { .. } => "P2034",

@@ -200,7 +200,7 @@ mod tests {
         );
         assert_eq!(
             read("SELECT user_version || '' FROM pragma_user_version").unwrap(),
-            "2"
+            embedded.latest(kind).to_string()
         );
     }
 

@@ -7,12 +7,14 @@
 //! a newer schema, of another program or of another tenant is refused.
 
 mod acting;
+mod batch;
 mod columns;
 pub(crate) mod connection;
 mod dashboards;
 mod digest;
 mod enrolments;
 mod error;
+mod export;
 mod filter;
 pub mod health;
 mod home;
@@ -23,6 +25,7 @@ mod migrations;
 pub mod outbox;
 mod page;
 mod pool;
+mod query;
 mod queue;
 mod registry;
 mod rekey;
@@ -41,16 +44,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use acting::{ReaderAs, WriterAs};
+pub use batch::{
+    Batch, BatchEnd, BatchOutcome, BatchProgress, Cancel, ChunkDone, ChunkError, ChunkFailed,
+    OnFailure,
+};
 pub use connection::FileKind;
 pub use dashboards::{DashboardFilter, DashboardOrder, Dashboards, DashboardsMut};
 pub use enrolments::{EnrolledUser, Enrolment};
 pub use error::Error;
+pub use export::{ExportFormat, ExportTable};
 pub use filter::{Deleted, SearchText};
 pub use home::{FileLock, Home, OTHERS_MAY_ENTER};
 pub use lease::Timeouts;
 pub use metrics::{MetricsFilter, MetricsKey, MetricsRow};
 pub use migrations::Migrations;
 pub use page::{Cursor, Direction, NumberedPage, Page, PageMeta, PageRequest};
+pub use query::{QueryAnswer, QueryError, QueryLimits, QueryValue};
 pub use rows::{Bulk, OnDuplicate};
 pub use scope::TenantScope;
 pub use sessions::{SessionFilter, SessionOrder, SessionSort, Sessions, SessionsMut};

@@ -15,9 +15,12 @@
 
 mod architecture;
 mod bad_input;
+mod batch;
 mod central_schemas;
 mod commands;
 mod dashboards;
+mod examples;
+mod export;
 mod fixture;
 mod handles;
 mod health;
@@ -26,10 +29,13 @@ mod hook;
 mod model;
 mod outbox;
 mod outbox_trouble;
+mod pages;
+mod query;
 mod refused_values;
 mod rekey;
 mod repositories;
 mod roles;
+mod run;
 mod samples;
 mod schema;
 mod seed;

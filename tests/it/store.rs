@@ -243,7 +243,6 @@ fn pages_by_cursor_show_every_session_once_in_order() {
             let page = tenant
                 .read(|r| r.sessions().list(&SessionFilter::default(), sort, 7, after))
                 .unwrap();
-            assert_eq!(page.total, 25);
             seen.extend(page.rows.iter().map(|row| (row.session_start, row.id)));
             after = page.next;
             if after.is_none() {

@@ -21,6 +21,8 @@ mod dashboards;
 mod fixture;
 mod handles;
 mod hook;
+mod legacy;
+mod legacy_attacks;
 mod model;
 mod outbox;
 mod outbox_trouble;

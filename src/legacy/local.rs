@@ -17,7 +17,7 @@ use super::{Answer, ROWS_MAX};
 use crate::domain::ids::TenantId;
 use crate::domain::json::JsonObject;
 use crate::domain::tenant::Tenant;
-use crate::domain::units::Timestamp;
+use crate::domain::units::{Text, Timestamp};
 use crate::store::statement::{self, ProgramStatement, Reach};
 use crate::store::{Store, Timeouts};
 
@@ -184,7 +184,7 @@ fn of_tenant(tenant: &Tenant, column: &str) -> Stored {
         "metadata" => json(&tenant.metadata),
         "admin_email" => text(tenant.admin_email.as_deref()),
         "billing_email" => text(tenant.billing_email.as_deref()),
-        "data_region" => text(tenant.data_region.as_ref().map(|region| region.as_str())),
+        "data_region" => text(tenant.data_region.as_ref().map(Text::as_str)),
         "compliance_settings" => json(&tenant.compliance_settings),
         "created_at" => Stored::Integer(tenant.created_at.as_micros()),
         "updated_at" => Stored::Integer(tenant.updated_at.as_micros()),

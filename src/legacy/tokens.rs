@@ -165,8 +165,9 @@ impl Tokens {
     /// The statement without its values, as a log may show it.
     pub(super) fn shape(&self) -> String {
         let words = self.0.iter().map(|token| match token {
-            Token::Number(..) | Token::SingleQuotedString(_) => "?".to_owned(),
-            Token::Placeholder(_) => "?".to_owned(),
+            Token::Number(..) | Token::SingleQuotedString(_) | Token::Placeholder(_) => {
+                "?".to_owned()
+            }
             other => other.to_string(),
         });
         words.collect::<Vec<_>>().join(" ")

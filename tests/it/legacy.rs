@@ -1,5 +1,6 @@
 //! The legacy interface: the same statements, the same answers, on the store of this machine and on the central one.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use millpond::config::{DatabaseSettings, DatabaseUrl};
@@ -22,7 +23,6 @@ pub struct World {
 }
 
 /// What the statements end up in, kept for as long as the world stands.
-
 #[allow(dead_code, clippy::large_enum_variant)]
 pub enum Side {
     Local(Fixture, Arc<Store>),
@@ -32,7 +32,11 @@ pub enum Side {
 pub const ADA: Uuid = Uuid::from_u128(0xada);
 
 impl World {
-    pub async fn local() -> Self {
+    pub fn local() -> Pin<Box<dyn Future<Output = Self>>> {
+        Box::pin(Self::on_this_machine())
+    }
+
+    async fn on_this_machine() -> Self {
         let fixture = Fixture::new();
         let ids = ["acme", "umbra"].map(|domain| fixture.tenant(domain).tenant().id);
         let store = Arc::new(Store::open(fixture.store.home().clone()).unwrap());

@@ -5,6 +5,7 @@
 //! where it is one that fits and else as the nearest double; a type that is not listed is refused, with its name.
 
 use std::error::Error as StdError;
+use std::fmt::Write as _;
 
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, IsNull, Kind, ToSql, Type, to_sql_checked};
@@ -152,8 +153,7 @@ fn numeric(raw: &[u8]) -> Result<Value, Box<dyn StdError + Sync + Send>> {
         if place == -1 {
             text.push('.');
         }
-        // Leading zeros after the point that are no digits of the value.
-        text.push_str(&format!("{:04}", next()?));
+        write!(text, "{:04}", next()?)?;
         place -= 1;
     }
     if weight < -1 {

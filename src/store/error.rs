@@ -205,6 +205,19 @@ pub enum Error {
         /// Where it was looked for.
         path: PathBuf,
     },
+    /// A program's statement does more than it may: SQLite refused it.
+    #[error("the statement reaches for what it may not touch")]
+    OutOfReach {
+        /// What SQLite says.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// A program's statement returns more rows than one answer may have.
+    #[error("the statement returns more than {max} rows")]
+    TooManyRows {
+        /// The limit.
+        max: usize,
+    },
     /// No connection could be had in time.
     #[error("no connection to the tenant's file became free")]
     Pool {
@@ -265,6 +278,8 @@ impl Error {
             Self::Draft { .. } => "draft",
             Self::NotDevelopment { .. } => "not_development",
             Self::NoSourceTree { .. } => "no_source_tree",
+            Self::OutOfReach { .. } => "refused",
+            Self::TooManyRows { .. } => "too_many_rows",
             Self::Pool { .. } => "pool",
             Self::Statement(error) => error.kind(),
             Self::Query { .. } => "query",
@@ -304,6 +319,7 @@ impl Error {
             | Self::WrongTenant { .. }
             | Self::Denied { .. }
             | Self::Statement(QueryError::NotReadOnly { .. })
+            | Self::OutOfReach { .. }
             | Self::NotDevelopment { .. } => "P1010",
             Self::File { .. }
             | Self::DiskFull { .. }
@@ -315,7 +331,7 @@ impl Error {
             Self::UniqueViolation { .. } | Self::RecordedTwice { .. } => "P2002",
             Self::ForeignKey { .. } => "P2003",
             Self::Check { .. } => "P2004",
-            Self::Invalid(_) => "P2007",
+            Self::Invalid(_) | Self::TooManyRows { .. } => "P2007",
             Self::OldSqlite { .. } | Self::Statement(_) | Self::Query { .. } => "P2010",
             Self::Pool { .. } => "P2024",
             Self::NotFound { .. } => "P2025",
@@ -364,6 +380,7 @@ pub(crate) fn query(action: &'static str) -> impl FnOnce(rusqlite::Error) -> Err
             code if code & 0xff == ffi::SQLITE_BUSY || code & 0xff == ffi::SQLITE_LOCKED => {
                 Error::Busy { action }
             }
+            ffi::SQLITE_AUTH => Error::OutOfReach { source },
             code if code & 0xff == ffi::SQLITE_INTERRUPT => Error::TimedOut { action },
             // Sure only here: the IOERR codes tell which call failed, not that space was what it lacked.
             code if code & 0xff == ffi::SQLITE_FULL => Error::DiskFull { action },

@@ -33,6 +33,7 @@ mod rows;
 pub mod schema;
 mod scope;
 mod sessions;
+pub(crate) mod statement;
 mod tenant;
 mod tenants;
 mod tool_metrics;

@@ -26,6 +26,8 @@ mod handles;
 mod health;
 mod health_command;
 mod hook;
+mod legacy;
+mod legacy_attacks;
 mod model;
 mod outbox;
 mod outbox_trouble;

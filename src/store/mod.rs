@@ -48,7 +48,7 @@ pub use home::{FileLock, Home, OTHERS_MAY_ENTER};
 pub use lease::Timeouts;
 pub use metrics::{MetricsFilter, MetricsKey, MetricsRow};
 pub use migrations::Migrations;
-pub use page::{Cursor, Direction, NumberedPage, Page, PageMeta, PageRequest};
+pub use page::{Cursor, Direction, NumberedPage, Page, PageMeta, PageRequest, Scroll};
 pub use rows::{Bulk, OnDuplicate};
 pub use scope::TenantScope;
 pub use sessions::{SessionFilter, SessionOrder, SessionSort, Sessions, SessionsMut};

@@ -10,7 +10,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::error::{self, Error};
-use super::filter::Conditions;
+use super::filter::{self, Conditions};
 use crate::domain::InvalidValue;
 use crate::domain::units::Timestamp;
 
@@ -64,6 +64,16 @@ pub struct Page<T> {
     pub next: Option<Cursor>,
     /// How many rows the filter matches in all.
     pub total: u64,
+}
+
+/// Some rows of a list that is gone through from end to end, and where to go on. Nothing is counted, so that a page
+/// costs its rows and no more, wherever it lies.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scroll<T> {
+    /// The rows, in the order asked for.
+    pub rows: Vec<T>,
+    /// Where the next page begins; `None` after the last row.
+    pub next: Option<Cursor>,
 }
 
 /// Which way a list runs.
@@ -146,6 +156,52 @@ pub struct NumberedPage<T> {
     pub data: Vec<T>,
     /// Where the page stands.
     pub meta: PageMeta,
+}
+
+/// A keyset page of a table's rows that match, in order of the time in `start` and then the id: at most `limit` (1 to
+/// 1,000) after `cursor`. `table`, `columns` and `start` are the program's own words.
+pub(super) fn scroll<T>(
+    connection: &Connection,
+    (table, columns, start): (&'static str, &'static str, &'static str),
+    conditions: &Conditions,
+    (direction, limit, after): (Direction, usize, Option<Cursor>),
+    action: &'static str,
+    from_row: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    cursor: impl FnOnce(&T) -> Cursor,
+) -> Result<Scroll<T>, Error> {
+    let order = direction.sql();
+    let limit = limit.clamp(1, 1_000);
+    let mut values = conditions.values().to_vec();
+    let mut after_cursor = String::new();
+    if let Some(cursor) = after {
+        let comparison = match direction {
+            Direction::Ascending => ">",
+            Direction::Descending => "<",
+        };
+        let at = values.len() + 1;
+        after_cursor = format!(" AND ({start}, id) {comparison} (?{at}, ?{})", at + 1);
+        values.extend([Value::Integer(cursor.at), filter::id(cursor.id)]);
+    }
+    // One more than asked for tells whether there is a next page.
+    values.push(Value::Integer(i64::try_from(limit + 1).unwrap_or(i64::MAX)));
+    let sql = format!(
+        "SELECT {columns} FROM {table} WHERE {}{after_cursor}
+         ORDER BY {start} {order}, id {order} LIMIT ?{}",
+        conditions.sql(),
+        values.len()
+    );
+    let mut rows: Vec<T> = connection
+        .prepare_cached(&sql)
+        .and_then(|mut statement| {
+            statement
+                .query_map(params_from_iter(values), from_row)?
+                .collect()
+        })
+        .map_err(error::query(action))?;
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next = rows.last().filter(|_| more).map(cursor);
+    Ok(Scroll { rows, next })
 }
 
 /// A numbered page of a table's rows that match. `columns` and `order` are the program's own words.

@@ -2,13 +2,12 @@
 
 use std::ops::Deref;
 
-use rusqlite::types::Value;
-use rusqlite::{OptionalExtension as _, Row, params_from_iter};
+use rusqlite::{OptionalExtension as _, Row};
 
 use super::columns::{Life, some_text, some_time, text, time, unreadable};
 use super::error::{self, Error};
 use super::filter::{self, Conditions, Deleted, SearchText};
-use super::page::{self, Cursor, Direction, NumberedPage, Page, PageRequest};
+use super::page::{self, Cursor, Direction, NumberedPage, Page, PageRequest, Scroll};
 use super::tenant::{Reader, Writer};
 use crate::domain::ids::{SessionId, UserId};
 use crate::domain::permission::Subject;
@@ -175,47 +174,38 @@ impl Sessions<'_> {
         limit: usize,
         after: Option<Cursor>,
     ) -> Result<Page<Session>, Error> {
-        let (comparison, order) = match sort {
-            SessionSort::Newest => ("<", "DESC"),
-            SessionSort::Oldest => (">", "ASC"),
-        };
-        let limit = limit.clamp(1, 1_000);
-        let conditions = self.conditions(filter)?;
-        let mut values = conditions.values().to_vec();
-        let mut after_cursor = String::new();
-        if let Some(cursor) = after {
-            let at = values.len() + 1;
-            after_cursor = format!(" AND (session_start, id) {comparison} (?{at}, ?{})", at + 1);
-            values.extend([Value::Integer(cursor.at), filter::id(cursor.id)]);
-        }
-        values.push(Value::Integer(i64::try_from(limit + 1).unwrap_or(i64::MAX)));
-        let sql = format!(
-            "SELECT {COLUMNS} FROM metrics_sessions WHERE {}{after_cursor}
-             ORDER BY session_start {order}, id {order} LIMIT ?{}",
-            conditions.sql(),
-            values.len()
-        );
-        let mut rows: Vec<Session> = self
-            .reader
-            .connection()
-            .prepare_cached(&sql)
-            .and_then(|mut statement| {
-                statement
-                    .query_map(params_from_iter(values), from_row)?
-                    .collect()
-            })
-            .map_err(error::query("list sessions"))?;
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        let next = rows
-            .last()
-            .filter(|_| more)
-            .map(|last| Cursor::new(last.session_start, last.id.as_uuid()));
+        let page = self.scroll(filter, sort, limit, after)?;
         Ok(Page {
-            rows,
-            next,
+            rows: page.rows,
+            next: page.next,
             total: self.count_matching(filter)?,
         })
+    }
+
+    /// The same page without the count of all that match, which costs more the more there are.
+    ///
+    /// # Errors
+    /// What SQLite says; [`Error::Denied`].
+    pub fn scroll(
+        &self,
+        filter: &SessionFilter,
+        sort: SessionSort,
+        limit: usize,
+        after: Option<Cursor>,
+    ) -> Result<Scroll<Session>, Error> {
+        let direction = match sort {
+            SessionSort::Newest => Direction::Descending,
+            SessionSort::Oldest => Direction::Ascending,
+        };
+        page::scroll(
+            self.reader.connection(),
+            (TABLE, COLUMNS, "session_start"),
+            &self.conditions(filter)?,
+            (direction, limit, after),
+            "list sessions",
+            from_row,
+            |last| Cursor::new(last.session_start, last.id.as_uuid()),
+        )
     }
 
     /// A numbered page of the sessions that match.

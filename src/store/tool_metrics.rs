@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension as _, Row, params_from_iter};
 use super::columns::{Life, named, some_text, some_time, text};
 use super::error::{self, Error};
 use super::filter::{self, Conditions, Deleted};
-use super::page::{self, Direction, NumberedPage, PageRequest};
+use super::page::{self, Cursor, Direction, NumberedPage, PageRequest, Scroll};
 use super::tenant::{Reader, Writer};
 use crate::domain::ids::{CallId, SessionId, UserId};
 use crate::domain::permission::Subject;
@@ -153,6 +153,46 @@ impl ToolMetrics<'_> {
                     .collect()
             })
             .map_err(error::query("list a session's calls"))
+    }
+
+    /// At most `limit` calls (1 to 1,000) that match, in order of their start, after `cursor`.
+    ///
+    /// ```
+    /// # use millpond::store::{Direction, Error, TenantStore, ToolMetricFilter};
+    /// # fn f(tenant: &TenantStore) -> Result<(), Error> {
+    /// let (filter, mut cursor) = (ToolMetricFilter::default(), None);
+    /// loop {
+    ///     let page = tenant.read(|r| {
+    ///         r.tool_metrics().scroll(&filter, Direction::Ascending, 500, cursor)
+    ///     })?;
+    ///     println!("{} more", page.rows.len());
+    ///     cursor = page.next;
+    ///     if cursor.is_none() {
+    ///         break;
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// What SQLite says; [`Error::Denied`].
+    pub fn scroll(
+        &self,
+        filter: &ToolMetricFilter,
+        direction: Direction,
+        limit: usize,
+        after: Option<Cursor>,
+    ) -> Result<Scroll<ToolMetric>, Error> {
+        page::scroll(
+            self.reader.connection(),
+            (TABLE, COLUMNS, "started_at"),
+            &self.conditions(filter)?,
+            (direction, limit, after),
+            "list calls",
+            from_row,
+            |last| Cursor::new(last.started_at, last.id.as_uuid()),
+        )
     }
 
     /// A numbered page of the calls that match.

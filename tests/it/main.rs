@@ -18,6 +18,7 @@ mod bad_input;
 mod central_schemas;
 mod commands;
 mod dashboards;
+mod figures;
 mod fixture;
 mod handles;
 mod hook;

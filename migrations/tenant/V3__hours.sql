@@ -23,7 +23,7 @@ CREATE TABLE tool_hours (
     total_duration_ms INTEGER NOT NULL,
     first_start       INTEGER NOT NULL,
     last_start        INTEGER NOT NULL,
-    PRIMARY KEY (hour, tool_name, tool_category, user_id)
+    PRIMARY KEY (tool_name, tool_category, user_id, hour)
 ) STRICT, WITHOUT ROWID;
 
 INSERT INTO tool_hours (hour, tool_name, tool_category, user_id, held, calls, errors, unknown, timed,

@@ -115,53 +115,68 @@ impl Reader<'_> {
 /// An hour in microseconds: what `tool_hours` counts by.
 const HOUR: i64 = 3_600_000_000;
 
-/// The statement over hours, and what is bound in it.
+/// The statement over hours, and what is bound in it. Hours and the calls of the hour that is only begun are each
+/// grouped first: what is left to add up is as many rows as there are groups.
 fn of_hours(
     key: MetricsKey,
     since: Option<Timestamp>,
     own: Option<UserId>,
 ) -> (String, Vec<Value>) {
-    let (group, join) = match key {
-        MetricsKey::Category => ("p.tool_category", ""),
-        MetricsKey::Day => ("date(p.hour * 3600, 'unixepoch')", ""),
-        MetricsKey::User => ("u.email", "JOIN users u ON u.id = p.user_id"),
-        MetricsKey::Tool | MetricsKey::Project => ("p.tool_name", ""),
+    let group = |hour: &str| match key {
+        MetricsKey::Category => "tool_category".to_owned(),
+        MetricsKey::Day => format!("{hour} / 24"),
+        MetricsKey::User => "user_id".to_owned(),
+        MetricsKey::Tool | MetricsKey::Project => "tool_name".to_owned(),
     };
-    let mut params = Vec::new();
-    let mut of_user = String::new();
-    if let Some(own) = own {
-        params.push(filter::id(own.as_uuid()));
-        of_user = " AND user_id = ?1".to_owned();
-    }
-    let mut parts = String::from("tool_hours WHERE 1");
+    // As the key of `tool_hours` has them, so that nothing is sorted but a day's figures.
+    let in_order = match key {
+        MetricsKey::Category => "tool_name, tool_category",
+        MetricsKey::User => "tool_name, tool_category, user_id",
+        _ => "1",
+    };
+    let (name, join) = match key {
+        MetricsKey::Day => ("date(p.k * 86400, 'unixepoch')", ""),
+        MetricsKey::User => ("u.email", "JOIN users u ON u.id = p.k"),
+        _ => ("p.k", ""),
+    };
+    let mut hours = Conditions::fixed("1");
+    let mut calls = String::new();
+    hours.and("user_id = {}", own.map(|own| filter::id(own.as_uuid())));
+    let mut values = hours.values().to_vec();
+    let mut conditions = hours.sql().to_owned();
     if let Some(since) = since.map(Timestamp::as_micros) {
         // The hours from the next full one on; what lies before that is read call by call.
         let full = since.div_euclid(HOUR) + i64::from(since.rem_euclid(HOUR) > 0);
-        let at = params.len() + 1;
-        params.extend([full, since, full * HOUR].map(Value::Integer));
-        parts = format!(
-            "(SELECT hour, tool_name, tool_category, user_id, calls, errors, unknown, timed,
-                     total_duration_ms, first_start, last_start
-              FROM tool_hours WHERE hour >= ?{at}
-              UNION ALL
-              SELECT started_at / {HOUR}, tool_name, tool_category, user_id, execution_count, error_count,
-                     outcome = 'unknown', total_duration_ms IS NOT NULL, coalesce(total_duration_ms, 0),
-                     started_at, started_at
-              FROM tool_metrics
-              WHERE started_at >= ?{} AND started_at < ?{} AND deleted_at IS NULL)
-             WHERE 1",
+        let at = values.len() + 1;
+        values.extend([full, since, full * HOUR].map(Value::Integer));
+        calls = format!(
+            "UNION ALL
+             SELECT {}, sum(execution_count), sum(error_count), sum(outcome = 'unknown'),
+                    count(total_duration_ms), coalesce(sum(total_duration_ms), 0), min(started_at),
+                    max(started_at)
+             FROM tool_metrics
+             WHERE {conditions} AND started_at >= ?{} AND started_at < ?{} AND deleted_at IS NULL
+             GROUP BY 1",
+            group(&format!("started_at / {HOUR}")),
             at + 1,
             at + 2
         );
+        conditions = format!("{conditions} AND hour >= ?{at}");
     }
     let sql = format!(
-        "SELECT {group} AS key, sum(p.calls) AS calls, sum(p.errors), sum(p.unknown), sum(p.timed),
-                sum(p.total_duration_ms), CAST(sum(p.total_duration_ms) AS REAL) / nullif(sum(p.timed), 0),
-                min(p.first_start), max(p.last_start)
-         FROM (SELECT * FROM {parts}{of_user}) p {join} GROUP BY 1 ORDER BY {}",
+        "SELECT {name} AS key, sum(p.calls) AS calls, sum(p.errors), sum(p.unknown), sum(p.timed),
+                sum(p.total), CAST(sum(p.total) AS REAL) / nullif(sum(p.timed), 0),
+                min(p.first), max(p.last)
+         FROM (SELECT {} AS k, sum(calls) AS calls, sum(errors) AS errors, sum(unknown) AS unknown,
+                      sum(timed) AS timed, sum(total_duration_ms) AS total, min(first_start) AS first,
+                      max(last_start) AS last
+               FROM tool_hours WHERE {conditions} GROUP BY {in_order}
+               {calls}) p {join}
+         GROUP BY 1 ORDER BY {}",
+        group("hour"),
         key.order()
     );
-    (sql, params)
+    (sql, values)
 }
 
 /// The statement over calls, and what is bound in it.

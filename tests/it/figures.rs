@@ -14,12 +14,16 @@ use crate::fixture::{Fixture, at, call, session, user};
 struct Chance(u64);
 
 impl Chance {
-    fn below(&mut self, limit: u64) -> u64 {
+    fn below(&mut self, limit: u32) -> u32 {
         self.0 = self
             .0
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);
-        (self.0 >> 33) % limit
+        u32::try_from(self.0 >> 33).unwrap() % limit
+    }
+
+    fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
+        &of[self.below(u32::try_from(of.len()).unwrap()) as usize]
     }
 }
 
@@ -28,16 +32,16 @@ fn calls(users: [&User; 2], chance: &mut Chance, count: usize) -> Vec<ToolMetric
     let tools = [("Bash", "shell"), ("Read", "file"), ("Edit", "file")];
     (0..count)
         .map(|n| {
-            let own = session(users[chance.below(2) as usize].id, "s", 0);
-            let second = 14 * 3_600 + chance.below(4 * 360) as i64 * 10;
-            let (tool, category) = tools[chance.below(3) as usize];
-            let outcome = Outcome::ALL[chance.below(Outcome::ALL.len() as u64) as usize];
+            let own = session(chance.pick(&users).id, "s", 0);
+            let second = 14 * 3_600 + i64::from(chance.below(4 * 360)) * 10;
+            let (tool, category) = *chance.pick(&tools);
+            let outcome = *chance.pick(&Outcome::ALL);
             ToolMetric {
                 tool_name: ToolName::parse("tool", tool).unwrap(),
                 tool_category: ToolCategory::parse("category", category).unwrap(),
                 outcome,
                 error_count: i64::from(outcome == Outcome::Error),
-                total_duration_ms: (chance.below(4) > 0).then(|| chance.below(900) as i64),
+                total_duration_ms: (chance.below(4) > 0).then(|| i64::from(chance.below(900))),
                 ..call(&own, &format!("c{n}"), second)
             }
         })
@@ -112,10 +116,10 @@ fn figures_by_hour_are_those_of_the_calls_whatever_any_program_does_to_them() {
         "UPDATE tool_metrics SET program = 'cargo' WHERE id = ?1",
         "DELETE FROM tool_metrics WHERE id = ?1",
     ];
-    let mut chance = Chance(11);
+    let mut dice = Chance(11);
     for _ in 0..600 {
-        let change = changes[chance.below(changes.len() as u64) as usize];
-        let of = &calls[chance.below(calls.len() as u64) as usize];
+        let change = *dice.pick(&changes);
+        let of = dice.pick(&calls);
         file.execute(change, params![of.id.as_uuid()]).unwrap();
         assert_hours_are_right(&file, change);
     }
@@ -126,6 +130,10 @@ fn figures_by_hour_are_those_of_the_calls_whatever_any_program_does_to_them() {
         .query_row("SELECT count(*) FROM tool_hours", [], |row| row.get(0))
         .unwrap();
     assert_eq!(left, 0);
+}
+
+fn small(number: i64) -> f64 {
+    f64::from(u32::try_from(number).unwrap())
 }
 
 /// What the calls themselves come to.
@@ -175,7 +183,7 @@ fn counted(
     }
     for row in &mut rows {
         row.average_duration_ms =
-            (row.timed > 0).then(|| row.total_duration_ms as f64 / row.timed as f64);
+            (row.timed > 0).then(|| small(row.total_duration_ms) / small(row.timed));
     }
     rows.sort_by_key(|row| {
         let least = if key == MetricsKey::Day {

@@ -4,8 +4,8 @@
 //! no terminal.
 //! Invariants: the same seed and date make the same rows, ids and times of recording included, on every machine
 //! (only a tenant's entry in the registry says when it was made here); seeding again changes nothing; every row lies
-//! between [`SeedOptions::from`] and [`SeedOptions::until`]; at most 1,000 sightings a transaction; memory for 1,000 rows and
-//! the starts of one person's day, however much is seeded.
+//! between [`SeedOptions::from`] and [`SeedOptions::until`]; at most 1,000 sightings a transaction, or 50,000 where a
+//! number of calls is asked for; no more than these and the starts of one person's day is held in memory.
 
 mod dashboards;
 mod draw;
@@ -29,6 +29,10 @@ const DAY: i64 = 86_400_000_000;
 
 /// Sightings in one transaction: bounds the log and how long another writer waits.
 const BATCH: usize = 1_000;
+
+/// The same where a number of calls is asked for: the more rows a transaction has, the more of them share a page of the
+/// index of their ids. Bounds memory, to some 50 MB.
+const BULK_BATCH: usize = 50_000;
 
 /// What to seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,6 +162,13 @@ impl SeedOptions {
             tosses: Some((tosses, won)),
             ..self
         })
+    }
+
+    const fn batch(&self) -> usize {
+        match self.tosses {
+            None => BATCH,
+            Some(_) => BULK_BATCH,
+        }
     }
 
     const fn tenants(&self) -> u32 {
@@ -291,7 +302,13 @@ pub fn seed(
     };
     let tenants = planned
         .iter()
-        .map(|(cast, new)| seeding.tenant(cast, &store.tenant(&new.domain)?))
+        .map(|(cast, new)| {
+            let tenant = match options.tosses {
+                None => store.tenant(&new.domain)?,
+                Some(_) => store.tenant_for_bulk(&new.domain)?,
+            };
+            seeding.tenant(cast, &tenant)
+        })
         .collect::<Result<_, Error>>()?;
     Ok(SeedReport { tenants })
 }
@@ -326,7 +343,7 @@ impl<P: FnMut(SeedProgress)> Seeding<'_, P> {
                 };
                 for work in person_day.work(self.options)? {
                     let work = work?;
-                    if size + work.1.len() + 1 > BATCH {
+                    if size + work.1.len() + 1 > self.options.batch() {
                         self.write(tenant, &mut waiting, &mut seeded)?;
                         size = 0;
                     }

@@ -140,8 +140,13 @@ impl Context {
 }
 
 /// The tenant that is meant where nothing names one.
-pub(super) fn default_domain(store: &Store) -> Result<Domain, Failure> {
-    store.default_tenant()?.ok_or_else(|| {
+fn default_domain(store: &Store) -> Result<Domain, Failure> {
+    or_none_yet(store.default_tenant()?)
+}
+
+/// The default tenant, if there is one.
+pub(super) fn or_none_yet(default: Option<Domain>) -> Result<Domain, Failure> {
+    default.ok_or_else(|| {
         Failure::usage("there is no tenant yet")
             .with_hint("make one with: millpond init --tenant DOMAIN --user EMAIL")
     })

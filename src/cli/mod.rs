@@ -122,19 +122,32 @@ enum Command {
 
 /// Runs the command that the process was started with.
 pub(crate) fn run() -> ExitCode {
+    if let Some(args) = hook::plain(std::env::args_os().skip(1)) {
+        let output = Output::new(false, false);
+        let context = Context::new(home(None), false, output);
+        return finish(hook::run(&args, &context), output);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
     let output = Output::new(cli.global.json, cli.global.quiet);
-    // Not clap's to read: it refuses an empty variable, which says no more than one that is not set.
-    let home = cli.global.home.or_else(|| {
+    let context = Context::new(home(cli.global.home), cli.global.no_input, output);
+    finish(dispatch(cli.command, &context), output)
+}
+
+/// The home that was moved: by the flag, else by `MILLPOND_HOME`. Not clap's to read: it refuses an empty variable,
+/// which says no more than one that is not set.
+fn home(flag: Option<PathBuf>) -> Option<PathBuf> {
+    flag.or_else(|| {
         std::env::var_os("MILLPOND_HOME")
             .filter(|home| !home.is_empty())
             .map(PathBuf::from)
-    });
-    let context = Context::new(home, cli.global.no_input, output);
-    match dispatch(cli.command, &context) {
+    })
+}
+
+fn finish(done: Result<ExitCode, Failure>, output: Output) -> ExitCode {
+    match done {
         Ok(code) => code,
         Err(failure) => {
             output.failure(&failure);

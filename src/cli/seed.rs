@@ -24,9 +24,18 @@ pub(super) struct SeedArgs {
     /// How many days
     #[arg(long, value_name = "N", default_value_t = 30)]
     days: u32,
+    /// How many tenants
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    tenants: u32,
+    /// How many users in each tenant
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    users: u32,
     /// How many sessions a developer has on a working day, on average
     #[arg(long, value_name = "N", default_value_t = 6)]
     sessions_per_day: u32,
+    /// About how many calls in all, instead of what that many sessions come to
+    #[arg(long, value_name = "N", conflicts_with = "sessions_per_day")]
+    calls: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -46,9 +55,14 @@ pub(super) fn run(args: &SeedArgs, context: &Context) -> Result<ExitCode, Failur
         })?,
         None => last_midnight(now)?,
     };
-    let options = SeedOptions::new(args.rng, until)?
+    let mut options = SeedOptions::new(args.rng, until)?
         .with_days(args.days)?
+        .with_tenants(args.tenants)?
+        .with_users(args.users)?
         .with_sessions_per_day(args.sessions_per_day)?;
+    if let Some(calls) = args.calls {
+        options = options.with_calls(calls)?;
+    }
     let store = Store::init(context.home()?)?;
     let report = with_bar(&store, &options, context)?;
     let seeded = Seeded {
@@ -105,9 +119,14 @@ pub(super) fn with_bar(
     });
     drop(bar);
     report.map_err(|error| match error {
-        Error::UniqueViolation { .. } => {
-            Failure::from(error).with_hint("seed a home of its own: millpond seed --home DIR")
-        }
+        Error::UniqueViolation { .. } => Failure::new(
+            error.kind(),
+            "this home has tenants of these names that are not of this seed, date and number of days",
+        )
+        .with_hint(
+            "to seed what is here again, give the --rng, --until and --days of the first time; \
+             else seed a home of its own: millpond seed --home DIR",
+        ),
         other => other.into(),
     })
 }

@@ -18,6 +18,7 @@ mod export;
 mod filter;
 pub mod health;
 mod home;
+mod hook;
 mod lease;
 mod metrics;
 mod migrate;
@@ -34,6 +35,7 @@ pub mod schema;
 mod scope;
 mod sessions;
 pub(crate) mod statement;
+mod shortcut;
 mod tenant;
 mod tenants;
 mod tool_metrics;
@@ -56,6 +58,7 @@ pub use error::Error;
 pub use export::{ExportFormat, ExportTable};
 pub use filter::{Deleted, SearchText};
 pub use home::{FileLock, Home, OTHERS_MAY_ENTER};
+pub use hook::HookStore;
 pub use lease::Timeouts;
 pub use metrics::{MetricsFilter, MetricsKey, MetricsRow};
 pub use migrations::Migrations;
@@ -140,19 +143,6 @@ impl Store {
     pub fn init_with_clock(home: Home, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         home.create()?;
         Self::assemble(home, clock, Access::Create, Migrations::embedded())
-    }
-
-    /// Opens an existing home for a process that writes once and ends ([`Store::tenant_for_hook`]): a registry that is
-    /// locked is waited for 250 ms and not 5 s, and its log stays as it is, since making and removing files would cost
-    /// its caller more than the row.
-    ///
-    /// # Errors
-    /// Those of [`Store::open`].
-    pub fn open_for_hook(home: Home) -> Result<Self, Error> {
-        home.check()?;
-        let migrations = Migrations::embedded();
-        let registry = Registry::open(&home, Access::Existing, Use::Hook, &migrations)?;
-        Ok(Self::of(home, registry, Arc::new(SystemClock), migrations))
     }
 
     fn assemble(
@@ -247,22 +237,13 @@ impl Store {
         ))
     }
 
-    /// Opens a tenant with one connection and no pool, leaving the write-ahead log to others: for a process that
-    /// writes once, costs its caller as little as possible, and ends.
-    ///
-    /// # Errors
-    /// Those of [`Store::tenant`], and [`Error::Busy`] where the file has an older schema: any other opening
-    /// brings it up.
-    pub fn tenant_for_hook(&self, domain: &Domain) -> Result<TenantStore, Error> {
+    /// Opens a tenant for writing millions of rows: one connection, with a cache of 128 MiB.
+    pub(crate) fn tenant_for_bulk(&self, domain: &Domain) -> Result<TenantStore, Error> {
         let entry = self.settled(domain)?;
-        let path = self.home.tenant_file(entry.directory);
-        let connection = tenant::open_for_hook(&path, entry.tenant.id, &self.migrations)?;
-        Ok(TenantStore::single(
-            entry.tenant,
-            path,
-            connection,
-            Arc::clone(&self.clock),
-        ))
+        let (path, id) = (self.home.tenant_file(entry.directory), entry.tenant.id);
+        let connection = tenant::open_checked(&path, id, Use::Bulk, &self.migrations)?;
+        let clock = Arc::clone(&self.clock);
+        Ok(TenantStore::single(entry.tenant, path, connection, clock).with_timeouts(self.timeouts))
     }
 
     /// Opens a tenant by its id.

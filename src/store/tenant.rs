@@ -258,13 +258,20 @@ pub(super) fn open_for_hook(
 ) -> Result<Connection, Error> {
     let kind = FileKind::Tenant;
     let connection = connection::open(path, Access::Existing, Use::Hook)?;
-    let schema = connection::check_header(&connection, path, kind, migrations.latest(kind))?;
-    if matches!(schema, Schema::Older(_)) {
-        return Err(Error::Busy {
+    match connection::check_header(&connection, path, kind, migrations.latest(kind))? {
+        Schema::Empty => Err(wrong_tenant(path)),
+        Schema::Older(_) => Err(Error::Busy {
             action: "write before the schema is brought up to date",
-        });
+        }),
+        // Its log was switched off by hand: who else opens it switches it on again.
+        Schema::Current if !connection::has_wal(&connection, path)? => Err(Error::Busy {
+            action: "write before the file has its log again",
+        }),
+        Schema::Current => {
+            check_owner(&connection, path, &[id])?;
+            Ok(connection)
+        }
     }
-    checked(connection, path, &[id], migrations)
 }
 
 /// Opens a tenant's file that may have one of several ids: a re-keying may be under way.

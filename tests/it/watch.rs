@@ -160,19 +160,6 @@ fn a_statement_is_slow_from_the_threshold_on_and_a_reset_forgets_all() {
 }
 
 #[test]
-fn a_hook_s_work_is_not_watched() {
-    let fixture = Fixture::new();
-    let acme = fixture.tenant("acme");
-    fixture.store.reset_statistics();
-    let hook = fixture
-        .store
-        .tenant_for_hook(&acme.tenant().domain)
-        .unwrap();
-    hook.read(|r| r.sessions().count()).unwrap();
-    assert_eq!(fixture.store.statistics().unwrap().all.transactions, 0);
-}
-
-#[test]
 fn work_that_waits_for_its_turn_or_a_connection_is_counted_and_so_is_giving_up() {
     let fixture = Fixture::new();
     let acme = fixture.tenant("acme");

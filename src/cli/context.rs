@@ -140,7 +140,7 @@ impl Context {
 }
 
 /// The tenant that is meant where nothing names one.
-fn default_domain(store: &Store) -> Result<Domain, Failure> {
+pub(super) fn default_domain(store: &Store) -> Result<Domain, Failure> {
     or_none_yet(store.default_tenant()?)
 }
 

@@ -3,7 +3,8 @@
 //! synchronous=FULL), inserts one row and leaves without a checkpoint. From before the start to after the end.
 //!
 //! The minimal program is this one, started again with `--minimal`: it links SQLite and nothing of Millpond.
-//! `MILLPOND_BENCH_ROUNDS` (300) sets the number of runs. Peak memory is read from /proc while the process runs, and
+//! `MILLPOND_BENCH_ROUNDS` (300) sets the number of runs; `MILLPOND_BENCH_OTHER` names another build of `millpond` to
+//! run in turn with this one, in a home of its own, to see what a change gives. Peak memory is read from /proc while the process runs, and
 //! so where there is a /proc.
 #![allow(
     missing_docs,
@@ -23,7 +24,7 @@ use std::cell::Cell;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rounds::{Contestant, compare, size};
 
@@ -39,22 +40,7 @@ fn main() {
     }
     let folder = tempfile::tempdir().unwrap();
     let home = folder.path().join("home");
-    let made = Command::new(MILLPOND)
-        .args([
-            "init",
-            "--tenant",
-            "acme",
-            "--name",
-            "Acme",
-            "--user",
-            "ada@acme.dev",
-        ])
-        .env("MILLPOND_HOME", &home)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .unwrap();
-    assert!(made.success());
+    set_up(MILLPOND, &home);
     let file = folder.path().join("minimal.db");
     minimal_hook::prepare(&file);
 
@@ -77,15 +63,29 @@ fn main() {
         begun.elapsed()
     };
     let rounds = size("MILLPOND_BENCH_ROUNDS", 300);
+    let other = std::env::var("MILLPOND_BENCH_OTHER").ok();
+    let other_home = folder.path().join("other");
+    let mut contestants = vec![
+        Contestant::new("minimal program", || timed(minimal())),
+        Contestant::new("millpond hook claude", || timed(hook())),
+    ];
+    if let Some(other) = &other {
+        set_up(other, &other_home);
+        contestants.push(Contestant::new("the other build", || {
+            let mut command = Command::new(other.as_str());
+            command
+                .args(["hook", "claude", "--strict"])
+                .env("MILLPOND_HOME", &other_home);
+            timed((command, event(&calls)))
+        }));
+    }
     compare(
         "hook, whole process",
         rounds,
         ("process", 1),
-        &mut [
-            Contestant::new("minimal program", || timed(minimal())),
-            Contestant::new("millpond hook claude", || timed(hook())),
-        ],
+        &mut contestants,
     );
+    drop(contestants);
     let peak = |run: &dyn Fn() -> (Command, String)| (0..40).filter_map(|_| peak_rss(run())).max();
     for (name, peak) in [
         ("minimal program", peak(&minimal)),
@@ -105,6 +105,32 @@ fn main() {
     // A hook that wrote nothing would be the fastest.
     let expected = format!("\"tool_metrics\":{}", rounds + 1 + 40);
     assert!(shown.replace(' ', "").contains(&expected), "{shown}");
+}
+
+/// Makes a home with a tenant and a user, by a build of `millpond`.
+fn set_up(millpond: &str, home: &Path) {
+    let made = Command::new(millpond)
+        .args([
+            "init",
+            "--tenant",
+            "acme",
+            "--name",
+            "Acme",
+            "--user",
+            "ada@acme.dev",
+        ])
+        .env("MILLPOND_HOME", home)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(made.success());
+    // A home is seldom made within the second before: a registry that was changed just now is read at every event.
+    let registry = std::fs::File::options()
+        .write(true)
+        .open(home.join("registry.db"));
+    let then = std::time::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    registry.unwrap().set_modified(then).unwrap();
 }
 
 /// What Claude Code 2.1 writes to a hook's input after a call.

@@ -1,6 +1,6 @@
 //! Batched insert through the store against raw rusqlite: the same rows, the same tables, constraints and indexes,
 //! 1,000 rows a transaction, WAL and synchronous=FULL on both sides. The raw side has no triggers and so no change
-//! log, writes no digest, and knows no tenant.
+//! log and no figures by hour, writes no digest, and knows no tenant.
 //!
 //! `MILLPOND_BENCH_ROWS` (20000) and `MILLPOND_BENCH_ROUNDS` (9) set the size.
 #![allow(
@@ -27,8 +27,20 @@ use rounds::{Contestant, compare, size};
 use rows::Rows;
 use rusqlite::{Connection, Transaction, params};
 
-/// The tenant's own migration, up to where its triggers begin.
-const SCHEMA: &str = include_str!("../migrations/tenant/V1__tenant.sql");
+/// The tenant's own migrations, each up to where its triggers begin.
+const SCHEMA: [(&str, &str); 2] = [
+    (
+        include_str!("../migrations/tenant/V1__tenant.sql"),
+        "-- Capture.",
+    ),
+    (
+        include_str!("../migrations/tenant/V4__hours.sql"),
+        "-- Counting.",
+    ),
+];
+
+/// The index of calls by start, which both sides keep.
+const INDEX: &str = include_str!("../migrations/tenant/V3__calls_by_start.sql");
 
 fn main() {
     let count = size("MILLPOND_BENCH_ROWS", 20_000);
@@ -63,9 +75,12 @@ fn raw(rows: &Rows) -> Duration {
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -8192;",
     )
     .unwrap();
-    let (tables, triggers) = SCHEMA.split_once("-- Capture.").unwrap();
-    assert!(!tables.contains("CREATE TRIGGER") && triggers.contains("CREATE TRIGGER"));
-    file.execute_batch(tables).unwrap();
+    for (migration, triggers_begin) in SCHEMA {
+        let (tables, triggers) = migration.split_once(triggers_begin).unwrap();
+        assert!(!tables.contains("CREATE TRIGGER") && triggers.contains("CREATE TRIGGER"));
+        file.execute_batch(tables).unwrap();
+    }
+    file.execute_batch(INDEX).unwrap();
     file.execute(
         "INSERT INTO users (id, email, role, created_at, updated_at) VALUES (?1, ?2, 'developer', 0, 0)",
         params![rows.user.id.as_uuid(), rows.user.email.as_str()],

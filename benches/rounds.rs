@@ -23,7 +23,7 @@ impl<'c> Contestant<'c> {
     }
 }
 
-/// Runs all contestants in turn and prints each one's median and range, what `units` a second that makes, and the
+/// Runs all contestants in turn and prints each one's median, range and, of 20 rounds or more, 95th percentile; what `units` a second that makes, and the
 /// ratio of the first one's median to each other's: above 1 is faster than the first, which is the limit or peer.
 pub fn compare(title: &str, rounds: usize, units: (&str, usize), contestants: &mut [Contestant]) {
     for round in 0..=rounds {
@@ -47,6 +47,11 @@ pub fn compare(title: &str, rounds: usize, units: (&str, usize), contestants: &m
         let (least, most) = (contestant.times.iter().min(), contestant.times.iter().max());
         if let (Some(least), Some(most)) = (least, most) {
             let _ = write!(line, "  ({} to {})", show(*least), show(*most));
+        }
+        if rounds >= 20 {
+            let mut sorted = contestant.times.clone();
+            sorted.sort_unstable();
+            let _ = write!(line, "  p95 {}", show(sorted[rounds * 95 / 100]));
         }
         if units.1 > 1 {
             let _ = write!(

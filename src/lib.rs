@@ -4,6 +4,7 @@ pub mod clock;
 pub mod collect;
 pub mod config;
 pub mod domain;
+pub mod legacy;
 pub mod replication;
 pub mod seed;
 pub mod store;

@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use indicatif::ProgressBar;
 use millpond::domain::tenant::Domain;
 use millpond_sync::postgres::central::{Central, Difference, Drift, Shadow};
 use millpond_sync::postgres::endpoint::Endpoint;
@@ -12,6 +11,7 @@ use serde::Serialize;
 use super::context::Context;
 use super::failure::Failure;
 use super::output::lines;
+use super::progress::{Bar, Unit};
 
 #[derive(Debug, Args)]
 pub(super) struct MigrateArgs {
@@ -91,22 +91,17 @@ pub(super) async fn migrate(
     } else {
         None
     };
-    let bar = if context.output.is_animated() {
-        ProgressBar::new(0)
-    } else {
-        ProgressBar::hidden()
-    };
+    let bar = Bar::new(context.output, "migrating", Unit::Of("schemas"));
     let migrated = central
         .migrate_carefully(
             canary.as_ref().map(Domain::as_str),
             shadow.as_ref(),
             |progress| {
-                bar.set_length(u64::try_from(progress.total).unwrap_or_default());
-                bar.inc(1);
+                bar.one_more(u64::try_from(progress.total).unwrap_or_default());
             },
         )
         .await;
-    bar.finish_and_clear();
+    drop(bar);
     let migrated = migrated?;
     let view = MigratedView {
         migrated: migrated.done,

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use millpond::collect::spool::{self, BroughtIn};
 use millpond::config::Config;
+use millpond::config::timing::Timing;
 use millpond::domain::tenant::Domain;
 use millpond::domain::user::{Email, User};
-use millpond::store::{Home, Store, TenantStore};
+use millpond::store::{Home, Store, TenantStore, Timeouts};
 
 use super::failure::Failure;
 use super::output::Output;
@@ -47,7 +48,12 @@ impl Context {
 
     /// Opens the store, and brings in what hooks could not write.
     pub(super) fn store(&self) -> Result<Store, Failure> {
-        let store = Store::open(self.home()?)?;
+        let timing = Timing::read(|name| std::env::var_os(name))?;
+        let store = Store::open(self.home()?)?.with_timeouts(Timeouts {
+            run: timing.run,
+            ..Timeouts::default()
+        });
+        store.watch().set_slow_threshold(timing.slow_query);
         match spool::bring_in(&store) {
             Ok(done) => self.tell_of_spool(&done),
             Err(error) => self
@@ -135,7 +141,12 @@ impl Context {
 
 /// The tenant that is meant where nothing names one.
 pub(super) fn default_domain(store: &Store) -> Result<Domain, Failure> {
-    store.default_tenant()?.ok_or_else(|| {
+    or_none_yet(store.default_tenant()?)
+}
+
+/// The default tenant, if there is one.
+pub(super) fn or_none_yet(default: Option<Domain>) -> Result<Domain, Failure> {
+    default.ok_or_else(|| {
         Failure::usage("there is no tenant yet")
             .with_hint("make one with: millpond init --tenant DOMAIN --user EMAIL")
     })

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Subcommand, ValueEnum};
-use indicatif::ProgressBar;
 use millpond::domain::tenant::Domain;
 use millpond::store::FileKind;
 use millpond::store::schema::{
@@ -15,6 +14,7 @@ use serde::Serialize;
 use super::context::Context;
 use super::failure::{Failure, chain};
 use super::output::{lines, table};
+use super::progress::{Bar, Unit};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DbCommand {
@@ -219,16 +219,10 @@ fn status(schemas: &Schemas, tenant: Option<Domain>) -> Result<StatusView, Failu
 }
 
 fn deploy(canary: Option<&Domain>, context: &Context) -> Result<ExitCode, Failure> {
-    let bar = if context.output.is_animated() {
-        ProgressBar::new(0)
-    } else {
-        ProgressBar::hidden()
-    };
-    let deployed = schemas(context)?.deploy(canary, |progress| {
-        bar.set_length(progress.total);
-        bar.set_position(progress.done);
-    });
-    bar.finish_and_clear();
+    let bar = Bar::new(context.output, "migrating", Unit::Of("files"));
+    let deployed =
+        schemas(context)?.deploy(canary, |progress| bar.at(progress.done, progress.total));
+    drop(bar);
     let deployed = deployed?;
     let view = DeployedView {
         upgraded: deployed

@@ -6,11 +6,10 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use millpond::clock::{Clock as _, SystemClock};
-use millpond::domain::ids::{TenantId, UserId};
+use millpond::domain::ids::TenantId;
 use millpond::domain::tenant::Domain;
-use millpond::domain::user::Role;
 use millpond::seed::{SeedOptions, SeededTenant};
-use millpond::store::{EnrolledUser, Enrolment, Home, MetricsFilter, MetricsKey, Store};
+use millpond::store::{Enrolment, Home, MetricsFilter, MetricsKey, Store};
 use millpond_sync::postgres::central::{Central, NewTenant, Plan};
 use millpond_sync::postgres::endpoint::Endpoint;
 use millpond_sync::postgres::private::{PrivateServer, PrivateServerError, PrivateServerOptions};
@@ -18,6 +17,7 @@ use serde::Serialize;
 use tokio::runtime::Runtime;
 
 use super::context::Context;
+use super::document::{Checked, Document};
 use super::failure::{Failure, chain};
 use super::output::table;
 use super::seed::{last_midnight, with_bar};
@@ -202,21 +202,9 @@ fn enrol(
         central.create_tenant(&new).await?;
         Ok::<_, Failure>(central.enroll(domain.as_str(), &emails, None).await?)
     })?;
-    let users = made.users.iter().map(|user| {
-        Ok(EnrolledUser {
-            id: UserId::from_uuid(user.id),
-            email: user.email.clone(),
-            role: Role::parse(&user.role)?,
-        })
-    });
-    let enrolment = Enrolment {
-        tenant_id: id,
-        device_id: made.device_id,
-        schema_name: made.schema_name.clone(),
-        url: String::from("postgresql://demo"),
-        users: users.collect::<Result<_, Failure>>()?,
-    };
-    store.enrol(domain, &enrolment, &made.url)?;
+    // As `enroll` reads what `central enroll` printed, the URL without its secret among it.
+    let Checked { enrolment, url, .. } = Document::from(made).check()?;
+    store.enrol(domain, &enrolment, url.expose())?;
     Ok(enrolment)
 }
 

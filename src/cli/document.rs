@@ -70,23 +70,24 @@ impl Document {
 
     /// Reads a document. No message repeats any of it: it holds a secret.
     pub(super) fn parse(raw: &str) -> Result<Checked, Failure> {
-        let unreadable = || {
-            Failure::configuration("this is no enrolment document")
-                .with_hint("use the file as `millpond central enroll` printed it")
-        };
         let document: Self = toml::from_str(raw).map_err(|_| unreadable())?;
-        if document.v != VERSION {
+        document.check()
+    }
+
+    /// Finds out whether the document is whole. No message repeats any of it.
+    pub(super) fn check(self) -> Result<Checked, Failure> {
+        if self.v != VERSION {
             return Err(Failure::configuration(format!(
                 "the enrolment document has version {}; this program reads version {VERSION}",
-                document.v
+                self.v
             ))
             .with_hint("use the same millpond on both sides"));
         }
-        let endpoint = Endpoint::parse(&document.url).map_err(|error| {
+        let endpoint = Endpoint::parse(&self.url).map_err(|error| {
             Failure::configuration(error.to_string())
                 .with_hint("use the file as `millpond central enroll` printed it")
         })?;
-        let users = document.users.iter().map(|user| {
+        let users = self.users.iter().map(|user| {
             Ok(EnrolledUser {
                 id: UserId::from_uuid(user.id),
                 email: Email::parse(&user.email)?.to_string(),
@@ -94,9 +95,9 @@ impl Document {
             })
         });
         let enrolment = Enrolment {
-            tenant_id: TenantId::from_uuid(document.tenant_id),
-            device_id: document.device_id,
-            schema_name: document.schema_name,
+            tenant_id: TenantId::from_uuid(self.tenant_id),
+            device_id: self.device_id,
+            schema_name: self.schema_name,
             url: format!(
                 "postgresql://{}@{}/{}",
                 endpoint.user(),
@@ -109,9 +110,47 @@ impl Document {
             return Err(unreadable());
         }
         Ok(Checked {
-            domain: Domain::parse(&document.domain)?,
+            domain: Domain::parse(&self.domain)?,
             enrolment,
-            url: Secret::new(document.url),
+            url: Secret::new(self.url),
         })
+    }
+}
+
+fn unreadable() -> Failure {
+    Failure::configuration("this is no enrolment document")
+        .with_hint("use the file as `millpond central enroll` printed it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made() -> central::Enrolment {
+        central::Enrolment {
+            domain: "acme".to_owned(),
+            schema_name: "t_1".to_owned(),
+            tenant_id: Uuid::from_u128(1),
+            device_id: Uuid::from_u128(2),
+            users: vec![central::User {
+                id: Uuid::from_u128(3),
+                email: "ada@acme.dev".to_owned(),
+                role: "developer".to_owned(),
+            }],
+            url: "postgresql://dv_2:hunter2@127.0.0.1:5432/millpond?sslmode=disable".to_owned(),
+        }
+    }
+
+    #[test]
+    fn an_enrolment_is_the_same_whether_it_was_printed_or_not() {
+        let printed = Document::from(made()).to_toml().unwrap();
+        let read = Document::parse(&printed).unwrap();
+        let direct = Document::from(made()).check().unwrap();
+        assert_eq!(read.enrolment, direct.enrolment);
+        assert_eq!(
+            direct.enrolment.url,
+            "postgresql://dv_2@127.0.0.1:5432/millpond"
+        );
+        assert_eq!(direct.url.expose(), made().url);
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use millpond::config::ConfigError;
+use millpond::config::timing::InvalidVariable;
 use millpond::domain::InvalidValue;
 use millpond::store;
 use millpond_sync::fault::{Fault, RemoteError};
@@ -99,6 +100,18 @@ impl Failure {
         self
     }
 
+    /// The same with another exit code, where a contract that is not ours sets it.
+    pub(super) const fn with_code(mut self, code: u8) -> Self {
+        self.code = code;
+        self
+    }
+
+    /// The same, told as the cause of something.
+    pub(super) fn with_context(mut self, what: &str) -> Self {
+        self.message = format!("{what}: {}", self.message);
+        self
+    }
+
     pub(super) fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.code)
     }
@@ -142,6 +155,13 @@ const fn hint_of_value(what: &str) -> &'static str {
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::configuration(chain(&error)).with_hint("correct the file, or remove it")
+    }
+}
+
+impl From<InvalidVariable> for Failure {
+    fn from(error: InvalidVariable) -> Self {
+        Self::configuration(error.to_string())
+            .with_hint(format!("correct {}, or unset it", error.name))
     }
 }
 
@@ -196,6 +216,28 @@ fn of_missing(what: &str) -> (u8, &'static str) {
     }
 }
 
+/// What to say and do where a statement was not run.
+const fn of_statement(error: &store::QueryError) -> (u8, &'static str) {
+    use store::QueryError;
+    match error {
+        QueryError::NotReadOnly { .. } => (
+            REFUSED,
+            "ask with one SELECT; the other commands change what is to be changed",
+        ),
+        QueryError::TooLarge { .. } => {
+            (FAILED, "select less of it, as with substr(value, 1, 1000)")
+        }
+        QueryError::TimedOut => (
+            FAILED,
+            "ask for less: WHERE session_id = ..., or started_at within a few days, is found by an index",
+        ),
+        _ => (
+            USAGE,
+            "see tables and columns with: millpond query \"SELECT name, sql FROM sqlite_schema\"",
+        ),
+    }
+}
+
 /// The exit code of a failure of the store, and what to do next.
 fn code_and_hint(error: &store::Error) -> (u8, &'static str) {
     use store::Error;
@@ -215,7 +257,7 @@ fn code_and_hint(error: &store::Error) -> (u8, &'static str) {
             std::io::ErrorKind::NotFound => (FAILED, "put it back, or restore it from a backup"),
             _ => (FAILED, DISK),
         },
-        Error::Io { .. } => (FAILED, DISK),
+        Error::Io { .. } | Error::Write { .. } => (FAILED, DISK),
         Error::UniqueViolation { table, .. } if table == "users" => (
             FAILED,
             "see the users that are there with: millpond user list --tenant DOMAIN",
@@ -243,6 +285,7 @@ fn code_and_hint(error: &store::Error) -> (u8, &'static str) {
         Error::Busy { .. } | Error::Pool { .. } | Error::TimedOut { .. } => {
             (TRY_AGAIN, "try again in a moment")
         }
+        Error::Statement(error) => of_statement(error),
         Error::Stale { .. } => (
             FAILED,
             "someone changed it meanwhile: look at it again, then repeat the change",

@@ -5,6 +5,7 @@
 //! anything is opened, since only this process knows its own environment: an event whose tenant cannot be told (the
 //! table of paths cannot be read) is not kept, rather than guessed at; the transcript of the same work still is.
 
+use std::ffi::OsString;
 use std::io::stdin;
 use std::process::ExitCode;
 
@@ -13,9 +14,9 @@ use millpond::clock::{Clock as _, SystemClock};
 use millpond::collect::claude_hook::{self, HookError, HookEvent};
 use millpond::collect::spool::{self, Spooled};
 use millpond::domain::tenant::Domain;
-use millpond::store::{Error, Home, OTHERS_MAY_ENTER, Store};
+use millpond::store::{Error, Home, HookStore, OTHERS_MAY_ENTER};
 
-use super::context::{Context, default_domain};
+use super::context::{Context, or_none_yet};
 use super::failure::{Failure, chain};
 
 #[derive(Debug, Args)]
@@ -37,6 +38,39 @@ enum Tool {
     Claude,
 }
 
+/// The arguments of a hook as tools' settings have them, read without the parser of all commands, which takes longer to
+/// make than the event to record. `None` for any others: they are the parser's to judge.
+///
+/// ```text
+/// millpond hook claude [--tenant DOMAIN] [--strict]
+/// ```
+pub(super) fn plain(arguments: impl IntoIterator<Item = OsString>) -> Option<HookArgs> {
+    let mut arguments = arguments.into_iter();
+    if arguments.next()? != "hook" || arguments.next()? != "claude" {
+        return None;
+    }
+    let mut plain = HookArgs {
+        tool: Tool::Claude,
+        tenant: None,
+        strict: false,
+    };
+    while let Some(argument) = arguments.next() {
+        match argument.to_str()? {
+            "--strict" if !plain.strict => plain.strict = true,
+            "--tenant" if plain.tenant.is_none() => {
+                let domain = arguments.next()?.into_string().ok()?;
+                // The parser takes what begins so for another argument.
+                if domain.starts_with('-') {
+                    return None;
+                }
+                plain.tenant = Some(domain);
+            }
+            _ => return None,
+        }
+    }
+    Some(plain)
+}
+
 pub(super) fn run(args: &HookArgs, context: &Context) -> Result<ExitCode, Failure> {
     match take(args, context) {
         Err(failure) if args.strict => Err(failure),
@@ -54,17 +88,17 @@ fn take(args: &HookArgs, context: &Context) -> Result<(), Failure> {
     let folder = event.folder.take().unwrap_or_default();
     let mut tenant = context.named_at(args.tenant.as_deref(), &folder)?;
     let mut is_set_up = true;
-    let recorded = Store::open_for_hook(home.clone())
+    let recorded = HookStore::open(home.clone())
         .map_err(|error| {
             is_set_up = is_home_of_ours(&home, &error);
             Failure::from(error)
         })
-        .and_then(|store| {
+        .and_then(|mut store| {
             let domain = match &tenant {
                 Some(named) => named,
-                None => tenant.insert(default_domain(&store)?),
+                None => tenant.insert(or_none_yet(store.default_tenant()?)?),
             };
-            record(&store, domain, &event)
+            record(&mut store, domain, &event)
         });
     recorded.or_else(|failure| {
         // Nobody has set Millpond up here, it is another user's, or the tenant takes no rows: there is no one to keep
@@ -90,8 +124,8 @@ fn is_home_of_ours(home: &Home, error: &Error) -> bool {
     }
 }
 
-fn record(store: &Store, domain: &Domain, event: &HookEvent) -> Result<(), Failure> {
-    let tenant = store.tenant_for_hook(domain)?;
+fn record(store: &mut HookStore, domain: &Domain, event: &HookEvent) -> Result<(), Failure> {
+    let tenant = store.tenant(domain)?;
     tenant.write(|w| {
         let user = w.users().default()?;
         let seen = claude_hook::observe(event, user.id, w.now())?;
@@ -104,5 +138,61 @@ impl From<HookError> for Failure {
     fn from(error: HookError) -> Self {
         Self::new("invalid", chain(&error))
             .with_hint("a hook reads one JSON object, as Claude Code's hook reference describes it")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Whole {
+        #[command(flatten)]
+        args: HookArgs,
+    }
+
+    #[test]
+    fn plain_arguments_are_read_as_the_parser_reads_them_and_all_others_are_left_to_it() {
+        let words = [
+            "--tenant",
+            "acme",
+            "--strict",
+            "-x",
+            "",
+            "--tenant=acme",
+            "--json",
+        ];
+        let mut plain_ones = 0;
+        for first in words {
+            for second in words {
+                for third in words {
+                    let given = ["hook", "claude", first, second, third];
+                    let Some(plain) = plain(given.map(OsString::from)) else {
+                        continue;
+                    };
+                    plain_ones += 1;
+                    let parsed = Whole::try_parse_from(&given[..]).map(|whole| whole.args);
+                    let parsed = parsed.unwrap_or_else(|error| panic!("{given:?}: {error}"));
+                    assert_eq!(
+                        (plain.tenant, plain.strict),
+                        (parsed.tenant, parsed.strict),
+                        "{given:?}"
+                    );
+                }
+            }
+        }
+        assert_eq!(plain_ones, 4);
+        for other in [
+            &["hook"][..],
+            &["hook", "cursor"],
+            &["--json", "hook", "claude"],
+            &[],
+        ] {
+            assert!(
+                plain(other.iter().map(OsString::from)).is_none(),
+                "{other:?}"
+            );
+        }
     }
 }

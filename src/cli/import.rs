@@ -2,16 +2,15 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
 use millpond::collect::import::{self, ImportError, ImportReport, Progress};
 use millpond::collect::walk::{self, WalkError};
 
 use super::context::{self, Context};
 use super::failure::{Failure, chain};
 use super::output::table;
+use super::progress::{Bar, Unit};
 
 #[derive(Debug, Args)]
 pub(super) struct ImportArgs {
@@ -47,18 +46,15 @@ pub(super) fn run(args: &ImportArgs, context: &Context) -> Result<ExitCode, Fail
     let user = context::user(&tenant, args.user.as_deref())?;
     let Format::Claude = args.format;
     let found = walk::find(&args.paths)?;
-    let bar = bar(context);
+    let bar = Bar::new(context.output, "reading", Unit::Bytes);
     let report = import::claude(
         &tenant,
         user.id,
         found,
         args.dry_run,
-        |progress: Progress| {
-            bar.set_length(progress.total);
-            bar.set_position(progress.bytes);
-        },
+        |progress: Progress| bar.at(progress.bytes, progress.total),
     )?;
-    bar.finish_and_clear();
+    drop(bar);
     for entry in report.unreadable.iter().take(NAMED) {
         context.output.message(&format!(
             "passed over {}: {}",
@@ -74,18 +70,6 @@ pub(super) fn run(args: &ImportArgs, context: &Context) -> Result<ExitCode, Fail
     }
     context.output.data(&report, human)?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn bar(context: &Context) -> ProgressBar {
-    if !context.output.is_animated() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(0);
-    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes} {eta}") {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
 }
 
 fn human(report: &ImportReport) -> String {

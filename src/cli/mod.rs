@@ -12,13 +12,18 @@ mod db;
 mod demo;
 mod document;
 mod enroll;
+mod export;
 mod failure;
+mod health;
 mod hook;
 mod import;
 mod init;
 mod metrics;
 mod output;
+mod progress;
+mod query;
 mod record;
+mod run;
 mod seed;
 mod sessions;
 mod sync;
@@ -83,6 +88,8 @@ enum Command {
     Session(sessions::SessionCommand),
     /// Record one call of a tool
     Record(record::RecordArgs),
+    /// Run a command and record its time, CPU time and peak memory; its exit code is passed on
+    Run(run::RunArgs),
     /// A tenant's dashboards
     #[command(subcommand)]
     Dashboard(dashboards::DashboardCommand),
@@ -90,8 +97,14 @@ enum Command {
     Hook(hook::HookArgs),
     /// Bring in what other tools left behind
     Import(import::ImportArgs),
+    /// Ask a tenant's rows with one SELECT, on a connection that cannot write
+    Query(query::QueryArgs),
+    /// Write a tenant's rows out as CSV or JSON lines
+    Export(export::ExportArgs),
     /// Figures over a tenant's calls
     Metrics(metrics::MetricsArgs),
+    /// Tell how the store is, and what to do about it
+    Health(health::HealthArgs),
     /// Join a central database with the document that `central enroll` printed
     Enroll(enroll::EnrollArgs),
     /// Push what waits to the central database
@@ -109,19 +122,32 @@ enum Command {
 
 /// Runs the command that the process was started with.
 pub(crate) fn run() -> ExitCode {
+    if let Some(args) = hook::plain(std::env::args_os().skip(1)) {
+        let output = Output::new(false, false);
+        let context = Context::new(home(None), false, output);
+        return finish(hook::run(&args, &context), output);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
     let output = Output::new(cli.global.json, cli.global.quiet);
-    // Not clap's to read: it refuses an empty variable, which says no more than one that is not set.
-    let home = cli.global.home.or_else(|| {
+    let context = Context::new(home(cli.global.home), cli.global.no_input, output);
+    finish(dispatch(cli.command, &context), output)
+}
+
+/// The home that was moved: by the flag, else by `MILLPOND_HOME`. Not clap's to read: it refuses an empty variable,
+/// which says no more than one that is not set.
+fn home(flag: Option<PathBuf>) -> Option<PathBuf> {
+    flag.or_else(|| {
         std::env::var_os("MILLPOND_HOME")
             .filter(|home| !home.is_empty())
             .map(PathBuf::from)
-    });
-    let context = Context::new(home, cli.global.no_input, output);
-    match dispatch(cli.command, &context) {
+    })
+}
+
+fn finish(done: Result<ExitCode, Failure>, output: Output) -> ExitCode {
+    match done {
         Ok(code) => code,
         Err(failure) => {
             output.failure(&failure);
@@ -137,10 +163,14 @@ fn dispatch(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::User(command) => users::run(command, context),
         Command::Session(command) => sessions::run(command, context),
         Command::Record(args) => record::run(&args, context),
+        Command::Run(args) => run::run(&args, context),
         Command::Dashboard(command) => dashboards::run(command, context),
         Command::Hook(args) => hook::run(&args, context),
         Command::Import(args) => import::run(&args, context),
+        Command::Query(args) => query::run(&args, context),
+        Command::Export(args) => export::run(&args, context),
         Command::Metrics(args) => metrics::run(&args, context),
+        Command::Health(args) => health::run(&args, context),
         Command::Enroll(args) => enroll::run(&args, context),
         Command::Sync(args) => sync::run(args, context),
         Command::Seed(args) => seed::run(&args, context),

@@ -2,8 +2,8 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
-use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{Cell, Row, Table};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -73,6 +73,11 @@ impl Output {
             }
             // No one reads the object: the message is all that is left.
         }
+        Self::trouble(failure);
+    }
+
+    /// Tells the same on standard error alone, where standard output is another's.
+    pub(super) fn trouble(failure: &Failure) {
         write_stderr(&format!("error: {}", failure.message));
         if let Some(hint) = &failure.hint {
             write_stderr(&format!("hint: {hint}"));
@@ -130,8 +135,18 @@ pub(super) fn table<const N: usize>(
     head: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
 ) -> String {
+    grid(head, rows)
+}
+
+/// A table for people, of as many columns as there are.
+pub(super) fn grid<C: Into<Cell>, R: IntoIterator<Item = String>>(
+    head: impl IntoIterator<Item = C>,
+    rows: impl IntoIterator<Item = R>,
+) -> String {
     let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_header(head);
+    table
+        .load_style(UTF8_FULL_CONDENSED)
+        .set_header(Row::from(head));
     for row in rows {
         table.add_row(row);
     }

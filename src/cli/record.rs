@@ -58,44 +58,24 @@ pub(super) fn run(args: &RecordArgs, context: &Context) -> Result<ExitCode, Fail
     let store = context.store()?;
     let tenant = context.tenant(&store, args.tenant.as_deref())?;
     let user = user(&tenant, args.user.as_deref())?;
+    let outcome = if args.failed {
+        Outcome::Error
+    } else {
+        Outcome::Success
+    };
     let call = tenant.write(|w| {
-        let started_at = w.now().minus_millis(args.duration_ms);
-        let mut session = session_of(w, args.session, user.id, started_at)?;
-        session.tools_used.insert(tool_name.to_string());
-        session.session_start = session.session_start.min(started_at);
-        w.sessions().upsert(&session)?;
-        let source = by_hand()?;
-        let call = ToolMetric {
-            id: CallId::derive(user.id, &source, None),
-            session_id: session.id,
-            user_id: session.user_id,
-            parent_id: None,
+        let measured = Measured {
             tool_name,
             tool_category,
-            started_at,
-            execution_count: 1,
-            total_duration_ms: Some(args.duration_ms),
-            error_count: i64::from(args.failed),
-            outcome: if args.failed {
-                Outcome::Error
-            } else {
-                Outcome::Success
-            },
-            memory_usage_mb: None,
-            cpu_time_ms: None,
-            parameters: None,
-            output_size_bytes: None,
             program,
-            command_line: None,
-            working_directory: None,
-            source,
-            source_id: None,
-            duration_source: DurationSource::Reported,
-            provenance: None,
-            created_at: w.now(),
+            started_at: w.now().minus_millis(args.duration_ms),
+            duration_ms: args.duration_ms,
+            outcome,
+            cpu_time_ms: None,
+            memory_usage_mb: None,
+            clock: DurationSource::Reported,
         };
-        w.tool_metrics().insert(&call)?;
-        Ok::<_, Error>(call)
+        insert(w, args.session, user.id, measured)
     })?;
     context.output.data(&call, |call| {
         format!(
@@ -104,6 +84,60 @@ pub(super) fn run(args: &RecordArgs, context: &Context) -> Result<ExitCode, Fail
         )
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A call that was measured, and not seen by any tool's own record.
+pub(super) struct Measured {
+    pub(super) tool_name: ToolName,
+    pub(super) tool_category: ToolCategory,
+    pub(super) program: Option<Program>,
+    pub(super) started_at: Timestamp,
+    pub(super) duration_ms: i64,
+    pub(super) outcome: Outcome,
+    pub(super) cpu_time_ms: Option<i64>,
+    pub(super) memory_usage_mb: Option<f64>,
+    pub(super) clock: DurationSource,
+}
+
+/// Records a call in the named session, else in the latest open one that was begun by hand, else in one of its own.
+pub(super) fn insert(
+    w: &Writer<'_>,
+    session: Option<Uuid>,
+    user: UserId,
+    measured: Measured,
+) -> Result<ToolMetric, Error> {
+    let mut session = session_of(w, session, user, measured.started_at)?;
+    session.tools_used.insert(measured.tool_name.to_string());
+    session.session_start = session.session_start.min(measured.started_at);
+    w.sessions().upsert(&session)?;
+    let source = by_hand()?;
+    let call = ToolMetric {
+        id: CallId::derive(user, &source, None),
+        session_id: session.id,
+        user_id: session.user_id,
+        parent_id: None,
+        tool_name: measured.tool_name,
+        tool_category: measured.tool_category,
+        started_at: measured.started_at,
+        execution_count: 1,
+        total_duration_ms: Some(measured.duration_ms),
+        error_count: i64::from(measured.outcome != Outcome::Success),
+        outcome: measured.outcome,
+        memory_usage_mb: measured.memory_usage_mb,
+        cpu_time_ms: measured.cpu_time_ms,
+        parameters: None,
+        output_size_bytes: None,
+        program: measured.program,
+        command_line: None,
+        working_directory: None,
+        source,
+        source_id: None,
+        duration_source: measured.clock,
+        provenance: None,
+        created_at: w.now(),
+    };
+    w.tool_metrics().insert(&call)?;
+    Ok(call)
 }
 
 /// The session that is meant: the named one, else the latest open one that was begun by hand, else one of the call's

@@ -1,10 +1,8 @@
 //! `millpond seed`: invented tenants, users and work; the same for the same seed and date.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use millpond::domain::units::Timestamp;
 use millpond::seed::{SeedOptions, SeedProgress, SeedReport, seed};
 use millpond::store::{Error, Store};
@@ -13,6 +11,7 @@ use serde::Serialize;
 use super::context::Context;
 use super::failure::Failure;
 use super::output::table;
+use super::progress::{Bar, Unit};
 
 #[derive(Debug, Args)]
 pub(super) struct SeedArgs {
@@ -25,9 +24,18 @@ pub(super) struct SeedArgs {
     /// How many days
     #[arg(long, value_name = "N", default_value_t = 30)]
     days: u32,
+    /// How many tenants
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    tenants: u32,
+    /// How many users in each tenant
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    users: u32,
     /// How many sessions a developer has on a working day, on average
     #[arg(long, value_name = "N", default_value_t = 6)]
     sessions_per_day: u32,
+    /// About how many calls in all, instead of what that many sessions come to
+    #[arg(long, value_name = "N", conflicts_with = "sessions_per_day")]
+    calls: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -47,9 +55,14 @@ pub(super) fn run(args: &SeedArgs, context: &Context) -> Result<ExitCode, Failur
         })?,
         None => last_midnight(now)?,
     };
-    let options = SeedOptions::new(args.rng, until)?
+    let mut options = SeedOptions::new(args.rng, until)?
         .with_days(args.days)?
+        .with_tenants(args.tenants)?
+        .with_users(args.users)?
         .with_sessions_per_day(args.sessions_per_day)?;
+    if let Some(calls) = args.calls {
+        options = options.with_calls(calls)?;
+    }
     let store = Store::init(context.home()?)?;
     let report = with_bar(&store, &options, context)?;
     let seeded = Seeded {
@@ -99,27 +112,21 @@ pub(super) fn with_bar(
     options: &SeedOptions,
     context: &Context,
 ) -> Result<SeedReport, Failure> {
-    let bar = if context.output.is_animated() {
-        ProgressBar::new(0)
-    } else {
-        ProgressBar::hidden()
-    };
-    if let Ok(style) =
-        ProgressStyle::with_template("seeding {wide_bar} {pos}/{len} days {msg} {eta}")
-    {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(Duration::from_millis(200));
+    let bar = Bar::new(context.output, "seeding", Unit::Of("days"));
     let report = seed(store, options, |progress: SeedProgress| {
-        bar.set_length(progress.total);
-        bar.set_position(progress.done);
-        bar.set_message(format!("{} rows", progress.rows));
+        bar.at(progress.done, progress.total);
+        bar.say(format!("{} rows", progress.rows));
     });
-    bar.finish_and_clear();
+    drop(bar);
     report.map_err(|error| match error {
-        Error::UniqueViolation { .. } => {
-            Failure::from(error).with_hint("seed a home of its own: millpond seed --home DIR")
-        }
+        Error::UniqueViolation { .. } => Failure::new(
+            error.kind(),
+            "this home has tenants of these names that are not of this seed, date and number of days",
+        )
+        .with_hint(
+            "to seed what is here again, give the --rng, --until and --days of the first time; \
+             else seed a home of its own: millpond seed --home DIR",
+        ),
         other => other.into(),
     })
 }

@@ -160,7 +160,7 @@ pub(super) fn run(command: SessionCommand, context: &Context) -> Result<ExitCode
                 .map(|raw| since(&raw, store.clock().now()))
                 .transpose()?;
             let tenant = context.tenant(&store, tenant.as_deref())?;
-            let page = tenant.read(|r| {
+            let (page, total) = tenant.read(|r| {
                 let user: Option<UserId> = match &email {
                     Some(email) => Some(r.users().find_by_email(email)?.id),
                     None => None,
@@ -170,12 +170,13 @@ pub(super) fn run(command: SessionCommand, context: &Context) -> Result<ExitCode
                     since: from,
                     ..SessionFilter::default()
                 };
-                r.sessions().list(&filter, sort, usize::from(limit), after)
+                let page = (r.sessions()).list(&filter, sort, usize::from(limit), after)?;
+                Ok::<_, Error>((page, r.sessions().count_matching(&filter)?))
             })?;
             let sessions = SessionList {
                 sessions: page.rows.into_iter().map(SessionView::from).collect(),
                 next: page.next,
-                total: page.total,
+                total,
             };
             context.output.data(&sessions, list)?;
         }

@@ -1,11 +1,8 @@
 //! `millpond sync`: pushes what waits, and tells how things stand.
 
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use indicatif::{ProgressBar, ProgressStyle};
 use millpond::domain::ids::UserId;
 use millpond::domain::tenant::Domain;
 use millpond::replication::{self, TenantOutbox};
@@ -21,6 +18,7 @@ use serde::Serialize;
 use super::context::Context;
 use super::failure::{ErrorView, Failure, chain};
 use super::output::{known, table, with_errors};
+use super::progress::{Bar, Unit};
 
 /// A command tries this often in a row before it gives up: with full jitter, 15 s at the most.
 const PATIENCE: Patience = Patience::Attempts(5);
@@ -175,7 +173,8 @@ pub(super) fn push_tenant(
     let outbox = TenantOutbox::open(tenant.clone(), users)?;
     let mut engine = Engine::new(outbox, remote, PATIENCE);
     let before = tenant.read(|r| r.outbox().status())?;
-    let bar = bar(domain, before.pending, context);
+    let bar = Bar::new(context.output, domain.to_string(), Unit::Of("rows"));
+    bar.at(0, before.pending);
     let mut pulled = 0;
     let drained = runtime.block_on(async {
         // Pull comes before push: what an administrator decided holds for what is sent.
@@ -185,10 +184,12 @@ pub(super) fn push_tenant(
             .await
             .map_err(engine::Error::Remote)?;
         pulled = replication::follow_users(&tenant, &users).map_err(engine::Error::Outbox)?;
-        let report = |progress: Progress| bar.set_position(progress.pushed + progress.rejected);
+        let report = |progress: Progress| {
+            bar.at(progress.pushed + progress.rejected, before.pending);
+        };
         engine.drain(report).await
     });
-    bar.finish_and_clear();
+    drop(bar);
     let progress = engine.progress();
     if progress.new_streams > 0 {
         context.output.message(&format!(
@@ -262,20 +263,6 @@ fn stop_of(error: &RemoteError) -> Stopped {
         Fault::Login => Stopped::Gone,
         _ => Stopped::OpenBreaker,
     }
-}
-
-fn bar(domain: &Domain, rows: u64, context: &Context) -> Arc<ProgressBar> {
-    if !context.output.is_animated() {
-        return Arc::new(ProgressBar::hidden());
-    }
-    let bar = ProgressBar::new(rows);
-    let template = "{prefix} {wide_bar} {human_pos}/{human_len} rows {per_sec} {eta}";
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
-    }
-    bar.set_prefix(domain.to_string());
-    bar.enable_steady_tick(Duration::from_millis(200));
-    Arc::new(bar)
 }
 
 fn reports(tenants: &[TenantReport]) -> String {

@@ -2,7 +2,8 @@
 //!
 //! Depends on `domain`, this folder's readers, and on `store` only in [`record`]. No async, no large field kept.
 //! What an event makes of the rows:
-//! - Every event makes the session if it is missing and moves its end, as last seen; `SessionStart` only begins it,
+//! - Every event makes the session if it is missing and moves its end, as last seen (a call's event only once a minute,
+//!   the agent's `Stop` always); `SessionStart` only begins it,
 //!   `SessionEnd` tells its end. A session that goes on afterwards has an end as last seen again.
 //! - `PreToolUse` opens a call: without a further event it stays one, with the outcome `unknown` and no duration.
 //! - `PostToolUse` and `PostToolUseFailure` end it. Its duration is the tool's own (`duration_ms`), else the time
@@ -180,12 +181,22 @@ pub fn settle(held: Option<&ToolMetric>, ended: &EndedCall) -> ToolMetric {
     call
 }
 
+/// How far a call may lie behind the inferred end of its session before that is moved: raising the session at every
+/// call wrote more pages than the call did. Events that are of no call move it whatever they are: `Stop` ends each
+/// answer.
+const CALLS_SLACK_MS: i64 = 60_000;
+
 /// Records what was observed, in one transaction.
 ///
 /// # Errors
 /// What the store says; then nothing of it is written.
 pub fn record(writer: &Writer<'_>, seen: &Observation) -> Result<(), store::Error> {
-    writer.sessions().record(&seen.session)?;
+    match seen.call {
+        None => writer.sessions().record(&seen.session)?,
+        Some(_) => writer
+            .sessions()
+            .record_with_slack(&seen.session, CALLS_SLACK_MS)?,
+    };
     let calls = writer.tool_metrics();
     match &seen.call {
         None => {}

@@ -75,7 +75,8 @@ fn too_long(what: &'static str) -> InvalidValue {
     InvalidValue::new(what, format!("is longer than {MAX_BYTES} bytes"))
 }
 
-fn has_nul(value: &Value) -> bool {
+/// Whether a document holds a NUL, which `jsonb` refuses.
+pub(crate) fn has_nul(value: &Value) -> bool {
     match value {
         Value::String(text) => text.contains('\0'),
         Value::Array(items) => items.iter().any(has_nul),

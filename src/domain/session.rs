@@ -134,6 +134,22 @@ impl Session {
             .map(|end| end.millis_since(self.session_start))
     }
 
+    /// Whether another sighting would teach this session nothing but an inferred end less than `slack_ms` after the
+    /// inferred end that it has.
+    #[must_use]
+    pub fn differs_by_less_than(&self, other: &Self, slack_ms: i64) -> bool {
+        let (Some(own), Some(end)) = (self.session_end, other.session_end) else {
+            return false;
+        };
+        if !(self.end_inferred && other.end_inferred) || end.millis_since(own) >= slack_ms {
+            return false;
+        }
+        let mut learned = self.clone();
+        learned.absorb(other);
+        learned.session_end = self.session_end;
+        learned == *self
+    }
+
     /// Widens the session to take in what `other` saw of it; true if anything changed.
     ///
     /// The result does not depend on the order of sightings: the earliest start, the latest end (told if any end

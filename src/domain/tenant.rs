@@ -149,7 +149,7 @@ pub struct NewTenant {
 }
 
 /// A tenant as the registry lists it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Tenant {
     /// Its id, the same on both sides.
     pub id: TenantId,

@@ -1,10 +1,11 @@
-//! Seeds: three made-up tenants with a month of work, for trying things out, demonstrations and tests.
+//! Seeds: three made-up tenants with a month of work, for trying things out, demonstrations and tests; or more of all.
 //!
 //! Purpose: fill a home with rows that look like real ones. Depends on [`crate::store`] and [`crate::domain`]; knows
 //! no terminal.
 //! Invariants: the same seed and date make the same rows, ids and times of recording included, on every machine
 //! (only a tenant's entry in the registry says when it was made here); seeding again changes nothing; every row lies
-//! between [`SeedOptions::from`] and [`SeedOptions::until`]; at most 1,000 sightings a transaction.
+//! between [`SeedOptions::from`] and [`SeedOptions::until`]; at most 1,000 sightings a transaction, or 50,000 where a
+//! number of calls is asked for; no more than these and the starts of one person's day is held in memory.
 
 mod dashboards;
 mod draw;
@@ -21,13 +22,17 @@ use crate::domain::user::User;
 use crate::store::{Error, Sighting, Store, TenantStore};
 use draw::Draw;
 use sessions::{PersonDay, Work};
-use tenants::{CAST, Person, TenantCast};
+use tenants::{Cast, Person};
 
 /// A day in microseconds.
 const DAY: i64 = 86_400_000_000;
 
 /// Sightings in one transaction: bounds the log and how long another writer waits.
 const BATCH: usize = 1_000;
+
+/// The same where a number of calls is asked for: the more rows a transaction has, the more of them share a page of the
+/// index of their ids. Bounds memory, to some 50 MB.
+const BULK_BATCH: usize = 50_000;
 
 /// What to seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +41,10 @@ pub struct SeedOptions {
     until: Timestamp,
     days: u32,
     sessions_per_day: u32,
+    tenants: u32,
+    users: u32,
+    /// Tosses a day, and how often in a thousand one is won on a full day.
+    tosses: Option<(u64, u64)>,
 }
 
 impl SeedOptions {
@@ -60,6 +69,9 @@ impl SeedOptions {
             until,
             days: 30,
             sessions_per_day: 6,
+            tenants: 3,
+            users: 5,
+            tosses: None,
         };
         options.with_days(30)
     }
@@ -91,6 +103,89 @@ impl SeedOptions {
         })
     }
 
+    /// The same with another number of tenants, 1 to 10,000. The first three are those of every seed.
+    ///
+    /// # Errors
+    /// When it lies outside these.
+    pub fn with_tenants(self, tenants: u32) -> Result<Self, InvalidValue> {
+        if !(1..=10_000).contains(&tenants) {
+            return Err(InvalidValue::new(
+                "number of tenants",
+                "must be 1 to 10,000",
+            ));
+        }
+        Ok(Self { tenants, ..self })
+    }
+
+    /// The same with another number of users in each tenant, 1 to 1,000.
+    ///
+    /// # Errors
+    /// When it lies outside these.
+    pub fn with_users(self, users: u32) -> Result<Self, InvalidValue> {
+        if !(1..=1_000).contains(&users) {
+            return Err(InvalidValue::new("number of users", "must be 1 to 1,000"));
+        }
+        Ok(Self { users, ..self })
+    }
+
+    /// The same with about so many calls over all tenants, users and days that were chosen before, 1 to 1,000,000,000:
+    /// people work as much more or less as that takes. The more there are, the nearer it comes; a million is met
+    /// within a few hundredths.
+    ///
+    /// ```
+    /// use millpond::domain::units::Timestamp;
+    /// use millpond::seed::{SeedOptions, seed};
+    /// use millpond::store::{Error, Home, Store};
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let home = folder.path().join("home");
+    /// let midnight = Timestamp::parse("2026-11-02T00:00:00Z")?;
+    /// let options = SeedOptions::new(1, midnight)?.with_tenants(2)?.with_users(8)?.with_calls(4_000)?;
+    /// let store = Store::init(Home::at(home))?;
+    /// let report = seed(&store, &options, |progress| eprintln!("{} rows", progress.rows))?;
+    /// let calls: u64 = report.tenants.iter().map(|seeded| seeded.tool_metrics).sum();
+    /// assert!((3_000..5_000).contains(&calls), "{calls}");
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When it lies outside these.
+    pub fn with_calls(self, calls: u64) -> Result<Self, InvalidValue> {
+        if !(1..=1_000_000_000).contains(&calls) {
+            let problem = "must be 1 to 1,000,000,000";
+            return Err(InvalidValue::new("number of calls", problem));
+        }
+        let of_one = sessions::calls_of_one(&self, &tenants::cast(&self));
+        // Two tosses for each session, as without this; then the odds are set to what is left by rounding.
+        let tosses = (calls * 2).div_ceil(of_one);
+        let won = (calls * 1_000 / of_one).div_ceil(tosses).clamp(1, 1_000);
+        Ok(Self {
+            tosses: Some((tosses, won)),
+            ..self
+        })
+    }
+
+    const fn batch(&self) -> usize {
+        match self.tosses {
+            None => BATCH,
+            Some(_) => BULK_BATCH,
+        }
+    }
+
+    const fn tenants(&self) -> u32 {
+        self.tenants
+    }
+
+    const fn users(&self) -> u32 {
+        self.users
+    }
+
+    /// How often a coin is tossed for a session of a day, and how often in a thousand it is won on a full working day
+    /// of a developer of the busiest tenant.
+    fn tosses(&self) -> (u64, u64) {
+        self.tosses
+            .unwrap_or((u64::from(self.sessions_per_day) * 2, 500))
+    }
+
     /// The number that all chance is drawn from.
     #[must_use]
     pub const fn rng(&self) -> u64 {
@@ -108,10 +203,6 @@ impl SeedOptions {
     #[must_use]
     pub const fn until(&self) -> Timestamp {
         self.until
-    }
-
-    const fn sessions_per_day(&self) -> u32 {
-        self.sessions_per_day
     }
 
     /// The stream of draws for what `key` names, under this seed and date.
@@ -165,7 +256,7 @@ pub struct SeededTenant {
     pub inserted: u64,
 }
 
-/// Seeds three tenants and reports what they hold; `progress` is called after each transaction.
+/// Seeds tenants and reports what they hold; `progress` is called after each transaction.
 ///
 /// A seed that was cut short goes on where it stopped. What was changed or deleted by hand since stays so.
 ///
@@ -177,7 +268,8 @@ pub fn seed(
     options: &SeedOptions,
     progress: impl FnMut(SeedProgress),
 ) -> Result<SeedReport, Error> {
-    let planned: Vec<(&TenantCast, NewTenant)> = CAST
+    let cast = tenants::cast(options);
+    let planned: Vec<(&Cast, NewTenant)> = cast
         .iter()
         .map(|cast| Ok((cast, cast.tenant(options)?)))
         .collect::<Result<_, Error>>()?;
@@ -198,7 +290,7 @@ pub fn seed(
     for new in missing {
         store.create_tenant(new)?;
     }
-    let days = options.calendar().count() * CAST.len();
+    let days = options.calendar().count() * cast.len();
     let mut seeding = Seeding {
         options,
         progress,
@@ -210,7 +302,13 @@ pub fn seed(
     };
     let tenants = planned
         .iter()
-        .map(|(cast, new)| seeding.tenant(cast, &store.tenant(&new.domain)?))
+        .map(|(cast, new)| {
+            let tenant = match options.tosses {
+                None => store.tenant(&new.domain)?,
+                Some(_) => store.tenant_for_bulk(&new.domain)?,
+            };
+            seeding.tenant(cast, &tenant)
+        })
         .collect::<Result<_, Error>>()?;
     Ok(SeedReport { tenants })
 }
@@ -223,7 +321,7 @@ struct Seeding<'o, P> {
 }
 
 impl<P: FnMut(SeedProgress)> Seeding<'_, P> {
-    fn tenant(&mut self, cast: &TenantCast, tenant: &TenantStore) -> Result<SeededTenant, Error> {
+    fn tenant(&mut self, cast: &Cast, tenant: &TenantStore) -> Result<SeededTenant, Error> {
         let mut seeded = SeededTenant {
             tenant: tenant.tenant().clone(),
             users: 0,
@@ -244,7 +342,8 @@ impl<P: FnMut(SeedProgress)> Seeding<'_, P> {
                     day,
                 };
                 for work in person_day.work(self.options)? {
-                    if size + work.1.len() + 1 > BATCH {
+                    let work = work?;
+                    if size + work.1.len() + 1 > self.options.batch() {
                         self.write(tenant, &mut waiting, &mut seeded)?;
                         size = 0;
                     }
@@ -261,7 +360,7 @@ impl<P: FnMut(SeedProgress)> Seeding<'_, P> {
     /// Adds who is missing, and their dashboards; as of the first seeded day, when their work begins.
     fn people<'c>(
         &self,
-        cast: &'c TenantCast,
+        cast: &'c Cast,
         tenant: &TenantStore,
         seeded: &mut SeededTenant,
     ) -> Result<Vec<(&'c Person, User)>, Error> {
@@ -269,7 +368,7 @@ impl<P: FnMut(SeedProgress)> Seeding<'_, P> {
         tenant.write_as_of(Some(from), |w| {
             let mut people = Vec::with_capacity(cast.people.len());
             for person in &cast.people {
-                let (new, zone) = person.user(cast, tenant.tenant().id)?;
+                let (new, zone) = person.user(&cast.domain, tenant.tenant().id)?;
                 let user = match w.users().find_by_email(&new.email) {
                     Ok(known) => known,
                     Err(Error::NotFound { .. }) => {

@@ -8,14 +8,21 @@ use crate::domain::ids::{SessionId, UserId};
 use crate::domain::session::{ProjectId, Session, SessionType, Source, SourceId, Tag};
 use crate::domain::tool_metric::{Outcome, ToolMetric};
 use crate::domain::units::Timestamp;
-use crate::domain::user::Role;
+use uuid::Uuid;
 
 use super::draw::Draw;
-use super::tenants::{Person, TenantCast};
+use super::tenants::{Cast, Person};
 use super::tool_metrics::{self, Of};
 use super::{DAY, SeedOptions};
 
 const MINUTE: i64 = 60_000_000;
+
+/// Weekdays in a thousand on which a person does not work.
+const AWAY: u64 = 60;
+/// What is done on a day of a weekend, in percent of a working day.
+const WEEKEND: u64 = 7;
+/// Calls in a thousand sessions, on average: the middle of their number is 17, and it is skewed.
+const CALLS: u64 = 21_500;
 
 /// A session and its calls.
 pub(super) type Work = (Session, Vec<ToolMetric>);
@@ -23,7 +30,7 @@ pub(super) type Work = (Session, Vec<ToolMetric>);
 /// One person's day to be made.
 #[derive(Debug)]
 pub(super) struct PersonDay<'c> {
-    pub(super) tenant: &'c TenantCast,
+    pub(super) tenant: &'c Cast,
     pub(super) person: &'c Person,
     pub(super) user: UserId,
     /// The day of the person's own calendar, counted from 1970-01-01.
@@ -31,54 +38,57 @@ pub(super) struct PersonDay<'c> {
 }
 
 impl PersonDay<'_> {
-    /// The day's sessions, by their start; only those that lie whole within the options' time.
-    pub(super) fn work(&self, options: &SeedOptions) -> Result<Vec<Work>, InvalidValue> {
+    /// The day's sessions, by their start; only those that lie whole within the options' time. Each is made when it
+    /// is asked for, since a day may have thousands.
+    pub(super) fn work(
+        &self,
+        options: &SeedOptions,
+    ) -> Result<impl Iterator<Item = Result<Work, InvalidValue>>, InvalidValue> {
+        let source = Source::parse("source", "claude")?;
         let mut draw = options.draw(&[
             b"day",
             self.user.as_uuid().as_bytes(),
             &self.day.to_le_bytes(),
         ]);
-        let midnight = self.day * DAY - self.person.offset * MINUTE;
-        let mut day = Vec::new();
-        for _ in 0..self.count(&mut draw, options.sessions_per_day()) {
+        let midnight = self.day * DAY - self.person.model.offset * MINUTE;
+        let mut day: Vec<(i64, SessionId, Uuid)> = Vec::new();
+        for _ in 0..self.count(&mut draw, options) {
             let start = midnight + time_of_day(&mut draw);
-            let id = draw.uuid();
-            // A stream of its own: what one session is like changes no other.
-            let mut draw = options.draw(&[b"session", id.as_bytes()]);
+            let own = draw.uuid();
             if start < options.from().as_micros() || start >= options.until().as_micros() {
                 continue;
             }
-            let work = self.session(&mut draw, &id.to_string(), start, options)?;
-            if work.0.session_end.is_some_and(|end| end <= options.until()) {
-                day.push(work);
-            }
+            let source_id = SourceId::parse("source id", &own.to_string())?;
+            day.push((
+                start,
+                SessionId::derive(self.user, &source, Some(&source_id)),
+                own,
+            ));
         }
-        day.sort_by_key(|(session, _)| (session.session_start, session.id));
-        Ok(day)
+        day.sort_unstable();
+        Ok(day.into_iter().filter_map(move |(start, _, own)| {
+            // A stream of its own: what one session is like changes no other.
+            let mut draw = options.draw(&[b"session", own.as_bytes()]);
+            let work = self.session(&mut draw, &own.to_string(), start, options);
+            let ends_later = |(session, _): &Work| session.session_end > Some(options.until());
+            (!work.as_ref().is_ok_and(ends_later)).then_some(work)
+        }))
     }
 
-    /// How many sessions the day has: as many tosses as twice the wanted mean, each won half the time on a full
-    /// working day of a developer of the busiest tenant.
-    fn count(&self, draw: &mut Draw, mean: u32) -> usize {
-        let role = match self.person.role {
-            Role::Developer => 100,
-            Role::Admin => 55,
-            Role::Manager => 25,
-            // A viewer reads what others did.
-            Role::Viewer => 0,
-        };
+    /// How many sessions the day has: so many tosses, each won half the time on a full working day of a developer of
+    /// the busiest tenant.
+    fn count(&self, draw: &mut Draw, options: &SeedOptions) -> usize {
         // 1970-01-01 was a Thursday.
         let weekend = (self.day + 3).rem_euclid(7) >= 5;
-        let away = draw.chance(60);
+        let away = draw.chance(AWAY);
         let share = match (weekend, away) {
-            (true, _) => 7,
+            (true, _) => WEEKEND,
             (false, true) => 0,
             (false, false) => 100,
         };
-        let per_mille = 500 * role * self.tenant.activity * share / 1_000_000;
-        (0..u64::from(mean) * 2)
-            .filter(|_| draw.chance(per_mille))
-            .count()
+        let (tosses, won) = options.tosses();
+        let per_mille = won * self.person.share() * self.tenant.model.activity * share / 1_000_000;
+        (0..tosses).filter(|_| draw.chance(per_mille)).count()
     }
 
     fn session(
@@ -145,7 +155,7 @@ impl PersonDay<'_> {
         let favourite =
             usize::from(self.user.as_uuid().as_bytes().last().copied().unwrap_or(0) % 4);
         let mut place = 0;
-        self.tenant.projects.map(|project| {
+        self.tenant.model.projects.map(|project| {
             let weight = if place == favourite {
                 60
             } else {
@@ -167,4 +177,28 @@ fn time_of_day(draw: &mut Draw) -> i64 {
     let minutes = mean * MINUTE + draw.normal() * (deviation * MINUTE / 65_536);
     // To the millisecond, as transcripts have it.
     minutes.clamp(0, DAY - MINUTE) / 1_000 * 1_000
+}
+
+/// About how many calls the options' people make if a full working day of a developer of the busiest tenant has one
+/// session.
+pub(super) fn calls_of_one(options: &SeedOptions, cast: &[Cast]) -> u64 {
+    let last = options.until().as_micros() / DAY;
+    let first = options.from().as_micros() / DAY;
+    // In thousandths of a day.
+    let days: u64 = (first..last)
+        .map(|day| match (day + 3).rem_euclid(7) {
+            0..5 => 1_000 - AWAY,
+            _ => WEEKEND * 10,
+        })
+        .sum();
+    // In ten-thousandths of a person.
+    let people: u64 = cast
+        .iter()
+        .map(|tenant| {
+            let shares: u64 = tenant.people.iter().map(Person::share).sum();
+            shares * tenant.model.activity
+        })
+        .sum();
+    let calls = u128::from(days) * u128::from(people) * u128::from(CALLS) / 10_000_000_000;
+    u64::try_from(calls).unwrap_or(u64::MAX).max(1)
 }

@@ -1,14 +1,16 @@
 //! Opening SQLite: the one place that does, because its flags and pragmas are invariants.
 //!
 //! Every connection: WAL, `synchronous=FULL` (a commit that returned survives a power cut), `busy_timeout` 5 s (a
-//! hook's 250 ms), foreign keys on, schema untrusted, cell sizes checked, defensive, no memory map, a cache of at most 8 MiB, a log
-//! that is cut back to 16 MiB. SQLite older than 3.51.3 is refused: its WAL reset can corrupt a file.
+//! hook's 250 ms), foreign keys on, schema untrusted, cell sizes checked, defensive, no memory map, a cache of at most 8 MiB
+//! (128 MiB for bulk), a log that is cut back to 16 MiB. SQLite older than 3.51.3 is refused: its WAL reset can corrupt a file.
 
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags, ffi};
 
 use super::error::{self, Error};
@@ -28,6 +30,10 @@ pub(crate) enum Access {
 pub(crate) enum Use {
     /// A connection that does its work and leaves the file in one piece.
     Ordinary,
+    /// A connection that writes millions of rows: their ids are random, so that each row lies on another page of their
+    /// index. A cache that holds that index, and a log that is seldom moved into the file, write each page once for
+    /// many rows.
+    Bulk,
     /// A hook: it leaves a small log as it is, since moving it into the file would cost its caller four syncs.
     Hook,
 }
@@ -98,7 +104,10 @@ pub(crate) fn open(path: &Path, access: Access, usage: Use) -> Result<Connection
     let connection =
         Connection::open_with_flags(path, FLAGS).map_err(|source| unopened(path, source))?;
     configure(&connection, usage).map_err(|source| unopened(path, source))?;
-    if access == Access::Existing && Header::read(&connection, path)? == Header::BLANK {
+    if access == Access::Existing
+        && pragma(&connection, path, "application_id")? == 0
+        && Header::read(&connection, path)? == Header::BLANK
+    {
         // What was there is gone: a fresh schema would hide the loss. No tenant is listed before its file is made.
         return Err(Error::Corrupt {
             path: path.to_owned(),
@@ -114,6 +123,82 @@ pub(crate) fn open(path: &Path, access: Access, usage: Use) -> Result<Connection
             .map_err(|source| unopened(path, source))?;
     }
     Ok(connection)
+}
+
+/// Opens an existing file for reading alone.
+pub(super) fn open_to_read(path: &Path) -> Result<Connection, Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the place that the rule points to"
+    )]
+    let connection =
+        Connection::open_with_flags(path, flags).map_err(|source| unopened(path, source))?;
+    configure(&connection, Use::Ordinary).map_err(|source| unopened(path, source))?;
+    Ok(connection)
+}
+
+/// The largest value of a confined statement: twice the largest document that a row holds. Some functions of SQLite
+/// take the product of two values' sizes in one step, which no deadline cuts short.
+const LARGEST_VALUE: i32 = 512 * 1024;
+
+/// Holds a connection to reading, whatever statement it is given: a list of what may be done, and limits.
+pub(super) fn confine(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "query_only", true)?;
+    for (limit, most) in [
+        (Limit::SQLITE_LIMIT_LENGTH, LARGEST_VALUE),
+        (Limit::SQLITE_LIMIT_SQL_LENGTH, 64 * 1024),
+        (Limit::SQLITE_LIMIT_EXPR_DEPTH, 100),
+        (Limit::SQLITE_LIMIT_COMPOUND_SELECT, 50),
+        (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 200),
+        (Limit::SQLITE_LIMIT_ATTACHED, 0),
+        (Limit::SQLITE_LIMIT_WORKER_THREADS, 0),
+    ] {
+        connection.set_limit(limit, most)?;
+    }
+    connection.authorizer(Some(|asked: AuthContext<'_>| {
+        if may(&asked.action) {
+            Authorization::Allow
+        } else {
+            Authorization::Deny
+        }
+    }))
+}
+
+/// Pragmas that tell of the schema and change nothing.
+const TELLING: [&str; 8] = [
+    "table_list",
+    "table_info",
+    "table_xinfo",
+    "index_list",
+    "index_info",
+    "index_xinfo",
+    "foreign_key_list",
+    "function_list",
+];
+
+/// Functions that are not for a confined statement: one loads code, the others gather a document in memory and hold it
+/// against the largest value only when it is whole (1.5 GB within a second).
+const REFUSED: [&str; 5] = [
+    "load_extension",
+    "json_group_array",
+    "json_group_object",
+    "jsonb_group_array",
+    "jsonb_group_object",
+];
+
+/// What a confined statement may do. All that is not named is denied, what a later SQLite brings too.
+fn may(action: &AuthAction<'_>) -> bool {
+    match action {
+        AuthAction::Select | AuthAction::Read { .. } | AuthAction::Recursive => true,
+        AuthAction::Function { function_name } => !REFUSED
+            .iter()
+            .any(|refused| function_name.eq_ignore_ascii_case(refused)),
+        AuthAction::Pragma { pragma_name, .. } => TELLING
+            .iter()
+            .any(|telling| pragma_name.eq_ignore_ascii_case(telling)),
+        _ => false,
+    }
 }
 
 /// Opens a database that lies in memory and is gone with its connection.
@@ -136,7 +221,7 @@ fn log_size(path: &Path) -> u64 {
 /// Sets what every connection is held to.
 pub(crate) fn configure(connection: &Connection, usage: Use) -> rusqlite::Result<()> {
     connection.busy_timeout(match usage {
-        Use::Ordinary => Duration::from_secs(5),
+        Use::Ordinary | Use::Bulk => Duration::from_secs(5),
         // The tool that called waits too: an event that cannot be written at once goes to the spool.
         Use::Hook => Duration::from_millis(250),
     })?;
@@ -150,7 +235,13 @@ pub(crate) fn configure(connection: &Connection, usage: Use) -> rusqlite::Result
          PRAGMA mmap_size = 0;
          PRAGMA cache_size = -8192;
          PRAGMA journal_size_limit = 16777216;",
-    )
+    )?;
+    if usage == Use::Bulk {
+        // 128 MiB of cache, and as much of log.
+        connection
+            .execute_batch("PRAGMA cache_size = -131072; PRAGMA wal_autocheckpoint = 32768;")?;
+    }
+    Ok(())
 }
 
 /// Tells a damaged file from a missing or forbidden one.
@@ -190,6 +281,13 @@ pub(crate) fn switch_to_wal(connection: &Connection, path: &Path) -> Result<(), 
         .map_err(|source| unopened(path, source))
 }
 
+/// A number of the file's header: neither the schema is read for it nor a table made.
+fn pragma(connection: &Connection, path: &Path, name: &str) -> Result<i64, Error> {
+    connection
+        .pragma_query_value(None, name, |row| row.get(0))
+        .map_err(|source| unopened(path, source))
+}
+
 /// What the header of a file says of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Schema {
@@ -217,7 +315,8 @@ impl Header {
         tables: 0,
     };
 
-    /// In one statement, and so of one moment: another process may be making the file.
+    /// In one statement, and so of one moment: another process may be making the file. The statement costs a hook a
+    /// tenth of its time.
     fn read(connection: &Connection, path: &Path) -> Result<Self, Error> {
         connection
             .query_row(
@@ -244,6 +343,12 @@ pub(crate) fn check_header(
     kind: FileKind,
     known: i64,
 ) -> Result<Schema, Error> {
+    // Both are what they should be, and neither is ever put back: they were so at one moment, too.
+    if pragma(connection, path, "application_id")? == kind.application_id()
+        && pragma(connection, path, "user_version")? == known
+    {
+        return Ok(Schema::Current);
+    }
     let header = Header::read(connection, path)?;
     match (header.application_id, header.version) {
         // A migration that was cut short leaves its own history table and nothing else.

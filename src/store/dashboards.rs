@@ -6,6 +6,7 @@ use rusqlite::{Row, params_from_iter};
 
 use super::columns::{named, some_text, some_time, text, unreadable};
 use super::error::{self, Error};
+use super::export::{Column, Kind};
 use super::filter::{self, Conditions, Deleted, SearchText};
 use super::page::{self, Direction, NumberedPage, PageRequest};
 use super::tenant::{Reader, Writer};
@@ -26,6 +27,22 @@ pub(super) const PAYLOAD: &str = "id, user_id, dashboard_name, description, widg
 
 const COLUMNS: &str = "id, user_id, dashboard_name, description, widget_layout, is_default, \
     is_public, refresh_interval_seconds, shared_with_roles, version, created_at, updated_at";
+
+/// What an export of the table holds: see [`super::export`].
+pub(super) const EXPORTED: &[Column] = &[
+    ("id", Kind::Id),
+    ("user_id", Kind::Id),
+    ("dashboard_name", Kind::Plain),
+    ("description", Kind::Plain),
+    ("widget_layout", Kind::Json),
+    ("is_default", Kind::Flag),
+    ("is_public", Kind::Flag),
+    ("refresh_interval_seconds", Kind::Plain),
+    ("shared_with_roles", Kind::Json),
+    ("version", Kind::Plain),
+    ("created_at", Kind::Time),
+    ("updated_at", Kind::Time),
+];
 
 /// Which dashboards are meant: those for which all of it holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

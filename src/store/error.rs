@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::ffi;
 
+use super::query::QueryError;
 use crate::domain::InvalidValue;
 
 /// A failure of the store.
@@ -207,12 +208,37 @@ pub enum Error {
         /// Where it was looked for.
         path: PathBuf,
     },
+    /// A program's statement does more than it may: SQLite refused it.
+    #[error("the statement reaches for what it may not touch")]
+    OutOfReach {
+        /// What SQLite says.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// A program's statement returns more rows than one answer may have.
+    #[error("the statement returns more than {max} rows")]
+    TooManyRows {
+        /// The limit.
+        max: usize,
+    },
     /// No connection could be had in time.
     #[error("no connection to the tenant's file became free")]
     Pool {
         /// Why not.
         #[source]
         source: r2d2::Error,
+    },
+    /// A statement of the caller's was not run.
+    #[error(transparent)]
+    Statement(QueryError),
+    /// What was to be written out could not be.
+    #[error("cannot {action}")]
+    Write {
+        /// What was being done.
+        action: &'static str,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
     },
     /// Anything else that SQLite says.
     #[error("cannot {action}")]
@@ -232,7 +258,7 @@ impl Error {
         match self {
             Self::NoHome { .. } => "no_home",
             Self::NotOurs { .. } => "permission",
-            Self::File { .. } | Self::Io { .. } => "io",
+            Self::File { .. } | Self::Io { .. } | Self::Write { .. } => "io",
             Self::UniqueViolation { .. } => "unique_violation",
             Self::NotFound { .. } => "not_found",
             Self::ForeignKey { .. } => "foreign_key",
@@ -255,8 +281,11 @@ impl Error {
             Self::Draft { .. } => "draft",
             Self::NotDevelopment { .. } => "not_development",
             Self::NoSourceTree { .. } => "no_source_tree",
+            Self::OutOfReach { .. } => "refused",
+            Self::TooManyRows { .. } => "too_many_rows",
             Self::Pool { .. } => "pool",
             Self::Closing => "closing",
+            Self::Statement(error) => error.kind(),
             Self::Query { .. } => "query",
         }
     }
@@ -270,7 +299,7 @@ impl Error {
     /// | P1001 | the database cannot be reached | a file that cannot be read or written, damaged, or of another program; a full disk |
     /// | P1003 | the database does not exist | no home; no source tree |
     /// | P1008 | the operation timed out | longer than it may |
-    /// | P1010 | access was denied | files of another user; another tenant's file; a role that may not; a home that is not for development |
+    /// | P1010 | access was denied | files of another user; another tenant's file; a role that may not; a statement that does more than read; a home that is not for development |
     /// | P2002 | a unique constraint failed | a value that is taken |
     /// | P2003 | a foreign key constraint failed | a missing or needed row |
     /// | P2004 | a constraint failed in the database | a value that a check refuses |
@@ -293,18 +322,21 @@ impl Error {
             Self::NotOurs { .. }
             | Self::WrongTenant { .. }
             | Self::Denied { .. }
+            | Self::Statement(QueryError::NotReadOnly { .. })
+            | Self::OutOfReach { .. }
             | Self::NotDevelopment { .. } => "P1010",
             Self::File { .. }
             | Self::DiskFull { .. }
             | Self::Io { .. }
+            | Self::Write { .. }
             | Self::Corrupt { .. }
             | Self::OtherProgram { .. } => "P1001",
-            Self::TimedOut { .. } => "P1008",
+            Self::TimedOut { .. } | Self::Statement(QueryError::TimedOut) => "P1008",
             Self::UniqueViolation { .. } | Self::RecordedTwice { .. } => "P2002",
             Self::ForeignKey { .. } => "P2003",
             Self::Check { .. } => "P2004",
-            Self::Invalid(_) => "P2007",
-            Self::OldSqlite { .. } | Self::Query { .. } => "P2010",
+            Self::Invalid(_) | Self::TooManyRows { .. } => "P2007",
+            Self::OldSqlite { .. } | Self::Statement(_) | Self::Query { .. } => "P2010",
             Self::Pool { .. } | Self::Closing => "P2024",
             Self::NotFound { .. } => "P2025",
             Self::Busy { .. } | Self::Stale { .. } => "P2034",
@@ -352,6 +384,7 @@ pub(crate) fn query(action: &'static str) -> impl FnOnce(rusqlite::Error) -> Err
             code if code & 0xff == ffi::SQLITE_BUSY || code & 0xff == ffi::SQLITE_LOCKED => {
                 Error::Busy { action }
             }
+            ffi::SQLITE_AUTH => Error::OutOfReach { source },
             code if code & 0xff == ffi::SQLITE_INTERRUPT => Error::TimedOut { action },
             // Sure only here: the IOERR codes tell which call failed, not that space was what it lacked.
             code if code & 0xff == ffi::SQLITE_FULL => Error::DiskFull { action },

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! HOME/registry.db            the tenants of this machine
+//! HOME/registry.seen          what hooks asked of it, while it stands as it stood
 //! HOME/tenants/UUID/tenant.db one tenant's rows; UUID is random, no name of a tenant reaches a path
 //! HOME/secrets/UUID           an enrolment's secret, by the tenant's directory
 //! HOME/spool/                 what a hook could not write

@@ -3,10 +3,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use r2d2::PooledConnection;
 use rusqlite::Connection;
 
 use super::error::{self, Error};
-use super::pool::TenantPool;
+use super::pool::{Opening, TenantPool};
+use super::queue::Turn;
+use super::watch::{Line, Probe};
 
 /// How long work may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,12 +50,38 @@ impl Connections {
         timeouts: Timeouts,
         work: impl FnOnce(&Connection) -> Result<T, E>,
     ) -> Result<T, E> {
+        self.work(timeouts, true, work)
+    }
+
+    /// Reads with a connection, counting nothing: for what looks at the counts.
+    pub(super) fn look<T, E: From<Error>>(
+        &self,
+        timeouts: Timeouts,
+        work: impl FnOnce(&Connection) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.work(timeouts, false, work)
+    }
+
+    fn work<T, E: From<Error>>(
+        &self,
+        timeouts: Timeouts,
+        watching: bool,
+        work: impl FnOnce(&Connection) -> Result<T, E>,
+    ) -> Result<T, E> {
         match self {
             Self::Pool(pool) => {
-                let lease = pool.connections.get_timeout(timeouts.wait);
-                let mut opened = lease.map_err(|source| Error::Pool { source })?;
-                limited(opened.ready()?, timeouts, work)
+                let mut opened = lease(pool, timeouts.wait)?;
+                let connection = opened.ready()?;
+                let probe = watching
+                    .then(|| Probe::attach(connection, &pool.watched))
+                    .flatten();
+                let done = limited(connection, timeouts, work);
+                if let Some(probe) = probe {
+                    probe.done(done.is_err());
+                }
+                done
             }
+            // A hook's: what its caller waits for is not watched.
             Self::Single(connection) => limited(
                 &connection.lock().unwrap_or_else(PoisonError::into_inner),
                 timeouts,
@@ -68,11 +97,38 @@ impl Connections {
         work: impl FnOnce(&Connection) -> Result<T, E>,
     ) -> Result<T, E> {
         let _turn = match self {
-            Self::Pool(pool) => Some(pool.writers.wait(timeouts.wait)?),
+            Self::Pool(pool) => Some(turn(pool, timeouts.wait)?),
             Self::Single(_) => None,
         };
         self.read(timeouts, work)
     }
+}
+
+/// A connection of the tenant's, and whether one had to be waited for.
+fn lease(pool: &TenantPool, wait: Duration) -> Result<PooledConnection<Opening>, Error> {
+    if let Some(idle) = pool.connections.try_get() {
+        return Ok(idle);
+    }
+    // Opening one more is no waiting for others.
+    let waits = pool.is_exhausted();
+    let begun = Instant::now();
+    let lease = pool.connections.get_timeout(wait);
+    if waits {
+        pool.watched
+            .waited(Line::Connection, begun.elapsed(), lease.is_err());
+    }
+    lease.map_err(|source| Error::Pool { source })
+}
+
+/// A turn to write, and whether it had to be waited for.
+fn turn(pool: &TenantPool, wait: Duration) -> Result<Turn<'_>, Error> {
+    let begun = Instant::now();
+    let turn = pool.writers.wait(wait);
+    if turn.as_ref().map_or(true, Turn::waited) {
+        pool.watched
+            .waited(Line::Writer, begun.elapsed(), turn.is_err());
+    }
+    turn
 }
 
 /// Does work on a connection within its time.

@@ -187,7 +187,15 @@ mod tests {
         let first = Target::Version(1);
         run(&mut connection, &path, kind, &embedded, first).unwrap();
         connection
-            .execute("INSERT INTO meta VALUES ('kept', 'yes')", [])
+            .execute_batch(
+                "INSERT INTO meta VALUES ('kept', 'yes');
+                 INSERT INTO users (id, email, created_at, updated_at) VALUES (zeroblob(16), 'a@b', 0, 0);
+                 INSERT INTO metrics_sessions (id, user_id, session_start, session_type, source, created_at)
+                 VALUES (zeroblob(16), zeroblob(16), 0, 'agent', 'claude', 0);
+                 INSERT INTO tool_metrics (id, session_id, user_id, tool_name, tool_category, started_at,
+                                           total_duration_ms, source, created_at)
+                 VALUES (zeroblob(16), zeroblob(16), zeroblob(16), 'Bash', 'shell', 7200000001, 40, 'claude', 0);",
+            )
             .unwrap();
         let brought = up_to_date(&mut connection, &path, &lock, kind, &embedded).unwrap();
         let copy = path.with_extension("db.v1");
@@ -198,9 +206,11 @@ mod tests {
             read("SELECT value FROM meta WHERE key = 'kept'").unwrap(),
             "yes"
         );
+        let hour = "SELECT concat_ws(' ', hour, tool_name, calls, timed, total_duration_ms) FROM tool_hours";
+        assert_eq!(read(hour).unwrap(), "2 Bash 1 1 40");
         assert_eq!(
             read("SELECT user_version || '' FROM pragma_user_version").unwrap(),
-            "2"
+            embedded.latest(kind).to_string()
         );
     }
 

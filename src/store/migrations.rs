@@ -31,24 +31,38 @@ mod tenant {
     refinery::embed_migrations!("migrations/tenant");
 }
 
+/// The newest embedded version of each kind of file. Making the lists of migrations, which compiles a regular
+/// expression, costs a hook more than its row: it needs no more of them than these.
+const LATEST_REGISTRY: i64 = 1;
+const LATEST_TENANT: i64 = 5;
+
 /// A list of migrations for each kind of file. Cloning costs two counters.
 #[derive(Debug, Clone)]
 pub struct Migrations {
+    /// `None` for those that are embedded.
+    own: Option<Lists>,
+}
+
+#[derive(Debug, Clone)]
+struct Lists {
     registry: Arc<[Migration]>,
     tenant: Arc<[Migration]>,
+}
+
+/// Made when they are first looked at.
+fn embedded() -> &'static Lists {
+    static EMBEDDED: OnceLock<Lists> = OnceLock::new();
+    EMBEDDED.get_or_init(|| Lists {
+        registry: sorted(registry::migrations::runner().get_migrations().clone()),
+        tenant: sorted(tenant::migrations::runner().get_migrations().clone()),
+    })
 }
 
 impl Migrations {
     /// Those of this program.
     #[must_use]
-    pub fn embedded() -> Self {
-        static EMBEDDED: OnceLock<Migrations> = OnceLock::new();
-        EMBEDDED
-            .get_or_init(|| Self {
-                registry: sorted(registry::migrations::runner().get_migrations().clone()),
-                tenant: sorted(tenant::migrations::runner().get_migrations().clone()),
-            })
-            .clone()
+    pub const fn embedded() -> Self {
+        Self { own: None }
     }
 
     /// These and one more, named as its file would be: `V2__add_notes`.
@@ -71,9 +85,10 @@ impl Migrations {
     pub fn with(mut self, kind: FileKind, name: &str, sql: &str) -> Result<Self, Error> {
         let added = Migration::unapplied(name, sql)
             .map_err(|_| InvalidValue::new("migration", "must be named as in V2__add_notes"))?;
+        let lists = self.own.get_or_insert_with(|| embedded().clone());
         let list = match kind {
-            FileKind::Registry => &mut self.registry,
-            FileKind::Tenant => &mut self.tenant,
+            FileKind::Registry => &mut lists.registry,
+            FileKind::Tenant => &mut lists.tenant,
         };
         *list = sorted(list.iter().cloned().chain([added]).collect());
         Ok(self)
@@ -82,18 +97,25 @@ impl Migrations {
     /// The newest version of a kind of file.
     #[must_use]
     pub fn latest(&self, kind: FileKind) -> i64 {
-        self.of(kind)
-            .last()
-            .map_or(0, |newest| newest.version().into())
+        match (&self.own, kind) {
+            (None, FileKind::Registry) => LATEST_REGISTRY,
+            (None, FileKind::Tenant) => LATEST_TENANT,
+            (Some(_), _) => newest(self.of(kind)),
+        }
     }
 
     /// The migrations of a kind of file, oldest first.
     pub(crate) fn of(&self, kind: FileKind) -> &[Migration] {
+        let lists = self.own.as_ref().unwrap_or_else(|| embedded());
         match kind {
-            FileKind::Registry => &self.registry,
-            FileKind::Tenant => &self.tenant,
+            FileKind::Registry => &lists.registry,
+            FileKind::Tenant => &lists.tenant,
         }
     }
+}
+
+fn newest(list: &[Migration]) -> i64 {
+    list.last().map_or(0, |newest| newest.version().into())
 }
 
 fn sorted(mut migrations: Vec<Migration>) -> Arc<[Migration]> {
@@ -115,6 +137,14 @@ mod tests {
                     "{migration} of {kind:?} does not say {pragma}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn the_newest_versions_are_those_of_the_lists() {
+        let embedded = Migrations::embedded();
+        for kind in [FileKind::Registry, FileKind::Tenant] {
+            assert_eq!(embedded.latest(kind), newest(embedded.of(kind)), "{kind:?}");
         }
     }
 

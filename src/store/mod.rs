@@ -7,14 +7,18 @@
 //! a newer schema, of another program or of another tenant is refused.
 
 mod acting;
+mod batch;
 mod columns;
 pub(crate) mod connection;
 mod dashboards;
 mod digest;
 mod enrolments;
 mod error;
+mod export;
 mod filter;
+pub mod health;
 mod home;
+mod hook;
 mod lease;
 mod metrics;
 mod migrate;
@@ -22,6 +26,7 @@ mod migrations;
 pub mod outbox;
 mod page;
 mod pool;
+mod query;
 mod queue;
 mod registry;
 mod rekey;
@@ -29,26 +34,36 @@ mod rows;
 pub mod schema;
 mod scope;
 mod sessions;
+pub(crate) mod statement;
+mod shortcut;
 mod tenant;
 mod tenants;
 mod tool_metrics;
 mod transaction;
 mod users;
+pub mod watch;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use acting::{ReaderAs, WriterAs};
+pub use batch::{
+    Batch, BatchEnd, BatchOutcome, BatchProgress, Cancel, ChunkDone, ChunkError, ChunkFailed,
+    OnFailure,
+};
 pub use connection::FileKind;
 pub use dashboards::{DashboardFilter, DashboardOrder, Dashboards, DashboardsMut};
 pub use enrolments::{EnrolledUser, Enrolment};
 pub use error::Error;
+pub use export::{ExportFormat, ExportTable};
 pub use filter::{Deleted, SearchText};
 pub use home::{FileLock, Home, OTHERS_MAY_ENTER};
+pub use hook::HookStore;
 pub use lease::Timeouts;
 pub use metrics::{MetricsFilter, MetricsKey, MetricsRow};
 pub use migrations::Migrations;
 pub use page::{Cursor, Direction, NumberedPage, Page, PageMeta, PageRequest};
+pub use query::{QueryAnswer, QueryError, QueryLimits, QueryValue};
 pub use rows::{Bulk, OnDuplicate};
 pub use scope::TenantScope;
 pub use sessions::{SessionFilter, SessionOrder, SessionSort, Sessions, SessionsMut};
@@ -63,6 +78,7 @@ use crate::domain::tenant::{Domain, NewTenant, Tenant};
 use connection::{Access, Use};
 use pool::Pools;
 use registry::Registry;
+use watch::Watch;
 
 /// What recording a sighting did to the row that it is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +98,7 @@ pub struct Store {
     registry: Registry,
     pools: Pools,
     timeouts: Timeouts,
+    watch: Arc<Watch>,
     clock: Arc<dyn Clock>,
     migrations: Migrations,
 }
@@ -128,19 +145,6 @@ impl Store {
         Self::assemble(home, clock, Access::Create, Migrations::embedded())
     }
 
-    /// Opens an existing home for a process that writes once and ends ([`Store::tenant_for_hook`]): a registry that is
-    /// locked is waited for 250 ms and not 5 s, and its log stays as it is, since making and removing files would cost
-    /// its caller more than the row.
-    ///
-    /// # Errors
-    /// Those of [`Store::open`].
-    pub fn open_for_hook(home: Home) -> Result<Self, Error> {
-        home.check()?;
-        let migrations = Migrations::embedded();
-        let registry = Registry::open(&home, Access::Existing, Use::Hook, &migrations)?;
-        Ok(Self::of(home, registry, Arc::new(SystemClock), migrations))
-    }
-
     fn assemble(
         home: Home,
         clock: Arc<dyn Clock>,
@@ -157,6 +161,7 @@ impl Store {
             registry,
             pools: Pools::default(),
             timeouts: Timeouts::default(),
+            watch: Arc::new(Watch::new(clock.now())),
             clock,
             migrations,
         }
@@ -172,6 +177,12 @@ impl Store {
     #[must_use]
     pub fn clock(&self) -> &dyn Clock {
         self.clock.as_ref()
+    }
+
+    /// What watches the work on the tenants.
+    #[must_use]
+    pub fn watch(&self) -> &Watch {
+        &self.watch
     }
 
     /// Every tenant, by domain.
@@ -214,7 +225,9 @@ impl Store {
     pub fn tenant(&self, domain: &Domain) -> Result<TenantStore, Error> {
         let entry = self.settled(domain)?;
         let path = self.home.tenant_file(entry.directory);
-        let pool = self.pools.open(entry.tenant.id, &path, &self.migrations)?;
+        let pool = self
+            .pools
+            .open(entry.tenant.id, &path, &self.migrations, &self.watch)?;
         Ok(TenantStore::new(
             entry.tenant,
             path,
@@ -224,22 +237,13 @@ impl Store {
         ))
     }
 
-    /// Opens a tenant with one connection and no pool, leaving the write-ahead log to others: for a process that
-    /// writes once, costs its caller as little as possible, and ends.
-    ///
-    /// # Errors
-    /// Those of [`Store::tenant`], and [`Error::Busy`] where the file has an older schema: any other opening
-    /// brings it up.
-    pub fn tenant_for_hook(&self, domain: &Domain) -> Result<TenantStore, Error> {
+    /// Opens a tenant for writing millions of rows: one connection, with a cache of 128 MiB.
+    pub(crate) fn tenant_for_bulk(&self, domain: &Domain) -> Result<TenantStore, Error> {
         let entry = self.settled(domain)?;
-        let path = self.home.tenant_file(entry.directory);
-        let connection = tenant::open_for_hook(&path, entry.tenant.id, &self.migrations)?;
-        Ok(TenantStore::single(
-            entry.tenant,
-            path,
-            connection,
-            Arc::clone(&self.clock),
-        ))
+        let (path, id) = (self.home.tenant_file(entry.directory), entry.tenant.id);
+        let connection = tenant::open_checked(&path, id, Use::Bulk, &self.migrations)?;
+        let clock = Arc::clone(&self.clock);
+        Ok(TenantStore::single(entry.tenant, path, connection, clock).with_timeouts(self.timeouts))
     }
 
     /// Opens a tenant by its id.

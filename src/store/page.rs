@@ -10,7 +10,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::error::{self, Error};
-use super::filter::Conditions;
+use super::filter::{self, Conditions};
 use crate::domain::InvalidValue;
 use crate::domain::units::Timestamp;
 
@@ -62,8 +62,6 @@ pub struct Page<T> {
     pub rows: Vec<T>,
     /// Where the next page begins; `None` after the last row.
     pub next: Option<Cursor>,
-    /// How many rows the filter matches in all.
-    pub total: u64,
 }
 
 /// Which way a list runs.
@@ -146,6 +144,65 @@ pub struct NumberedPage<T> {
     pub data: Vec<T>,
     /// Where the page stands.
     pub meta: PageMeta,
+}
+
+/// A page of at most `limit` rows (1 to 1,000) that match, by a column of times and the id, after `cursor`. The words
+/// are the program's own.
+pub(super) fn keyset<T>(
+    connection: &Connection,
+    (table, columns, time): (&'static str, &'static str, &'static str),
+    conditions: &Conditions,
+    (direction, limit, after): (Direction, usize, Option<Cursor>),
+    action: &'static str,
+    from_row: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    cursor_of: impl FnOnce(&T) -> Cursor,
+) -> Result<Page<T>, Error> {
+    let limit = limit.clamp(1, 1_000);
+    let mut values = conditions.values().to_vec();
+    let sql = keyset_sql(
+        (table, columns, time),
+        conditions,
+        (direction, after.is_some()),
+    );
+    if let Some(cursor) = after {
+        values.extend([Value::Integer(cursor.at), filter::id(cursor.id)]);
+    }
+    // One more than is shown tells whether there is a page after this one.
+    values.push(Value::Integer(i64::try_from(limit + 1).unwrap_or(i64::MAX)));
+    let mut rows: Vec<T> = connection
+        .prepare_cached(&sql)
+        .and_then(|mut statement| {
+            statement
+                .query_map(params_from_iter(values), from_row)?
+                .collect()
+        })
+        .map_err(error::query(action))?;
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next = rows.last().filter(|_| more).map(cursor_of);
+    Ok(Page { rows, next })
+}
+
+/// The statement of a keyset page: its values are those of the conditions, the cursor's two, and the limit.
+pub(super) fn keyset_sql(
+    (table, columns, time): (&'static str, &'static str, &'static str),
+    conditions: &Conditions,
+    (direction, has_cursor): (Direction, bool),
+) -> String {
+    let (comparison, way) = match direction {
+        Direction::Ascending => (">", "ASC"),
+        Direction::Descending => ("<", "DESC"),
+    };
+    let mut at = conditions.len() + 1;
+    let mut after_cursor = String::new();
+    if has_cursor {
+        after_cursor = format!(" AND ({time}, id) {comparison} (?{at}, ?{})", at + 1);
+        at += 2;
+    }
+    format!(
+        "SELECT {columns} FROM {table} WHERE {}{after_cursor} ORDER BY {time} {way}, id {way} LIMIT ?{at}",
+        conditions.sql()
+    )
 }
 
 /// A numbered page of a table's rows that match. `columns` and `order` are the program's own words.

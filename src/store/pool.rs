@@ -20,6 +20,7 @@ use super::error::Error;
 use super::migrations::Migrations;
 use super::queue::WriteQueue;
 use super::tenant;
+use super::watch::{PoolState, Watch, Watched};
 use crate::domain::ids::TenantId;
 
 /// One tenant's connections, and its writers' queue.
@@ -29,6 +30,16 @@ pub(super) struct TenantPool {
     pub(super) connections: r2d2::Pool<Opening>,
     /// Whose turn it is to write.
     pub(super) writers: WriteQueue,
+    /// Counts what is done with them.
+    pub(super) watched: Watched,
+}
+
+impl TenantPool {
+    /// Whether every connection that there may be is at work.
+    pub(super) fn is_exhausted(&self) -> bool {
+        let state = self.connections.state();
+        state.idle_connections == 0 && state.connections >= CONNECTIONS_PER_TENANT
+    }
 }
 
 /// Bounds the file handles of a process that goes through all tenants.
@@ -130,6 +141,7 @@ impl Pools {
         id: TenantId,
         path: &Path,
         migrations: &Migrations,
+        watch: &Arc<Watch>,
     ) -> Result<Arc<TenantPool>, Error> {
         if let Some(pool) = self.take_recent(id) {
             return Ok(pool);
@@ -150,6 +162,7 @@ impl Pools {
         let pool = Arc::new(TenantPool {
             connections: pool,
             writers: WriteQueue::default(),
+            watched: Watched::new(Arc::clone(watch), id),
         });
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         // Another thread may have opened it meanwhile: its writers and ours have to stand in one queue.
@@ -169,6 +182,22 @@ impl Pools {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .retain(|(of, _)| *of != id);
+    }
+
+    /// The connections of each tenant whose pool is kept.
+    pub(super) fn states(&self) -> Vec<(TenantId, PoolState)> {
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent
+            .iter()
+            .map(|(id, pool)| {
+                let state = pool.connections.state();
+                let counted = PoolState {
+                    open: state.connections,
+                    idle: state.idle_connections,
+                };
+                (*id, counted)
+            })
+            .collect()
     }
 
     fn take_recent(&self, id: TenantId) -> Option<Arc<TenantPool>> {

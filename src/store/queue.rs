@@ -29,6 +29,14 @@ struct Line {
 pub(super) struct Turn<'q> {
     queue: &'q WriteQueue,
     ticket: u64,
+    waited: bool,
+}
+
+impl Turn<'_> {
+    /// Whether others stood in the line before it.
+    pub(super) const fn waited(&self) -> bool {
+        self.waited
+    }
 }
 
 impl WriteQueue {
@@ -41,6 +49,7 @@ impl WriteQueue {
         let turn = Turn {
             queue: self,
             ticket,
+            waited: line.tickets.front() != Some(&ticket),
         };
         let (line, _) = self
             .moved
@@ -82,10 +91,12 @@ mod tests {
         let (done, order) = mpsc::channel();
         std::thread::scope(|threads| {
             let first = queue.wait(Duration::ZERO).unwrap();
+            assert!(!first.waited());
             for n in 0..8 {
                 let (queue, done) = (&queue, done.clone());
                 threads.spawn(move || {
-                    let _turn = queue.wait(Duration::from_secs(60)).unwrap();
+                    let turn = queue.wait(Duration::from_secs(60)).unwrap();
+                    assert!(turn.waited());
                     done.send(n).unwrap();
                 });
                 while queue.line().tickets.len() < n + 2 {

@@ -2,11 +2,11 @@
 
 use std::ops::Deref;
 
-use rusqlite::types::Value;
-use rusqlite::{OptionalExtension as _, Row, params_from_iter};
+use rusqlite::{OptionalExtension as _, Row};
 
 use super::columns::{Life, some_text, some_time, text, time, unreadable};
 use super::error::{self, Error};
+use super::export::{Column, Kind};
 use super::filter::{self, Conditions, Deleted, SearchText};
 use super::page::{self, Cursor, Direction, NumberedPage, Page, PageRequest};
 use super::tenant::{Reader, Writer};
@@ -27,6 +27,27 @@ pub(super) const PAYLOAD: &str = "id, user_id, session_start, session_end, end_i
 const COLUMNS: &str = "id, user_id, session_start, session_end, end_inferred, \
     tools_used, productivity_score, session_type, project_id, tags, interruptions_count, focus_time_ms, \
     description, source, source_id, created_at";
+
+/// What an export of the table holds: see [`super::export`].
+pub(super) const EXPORTED: &[Column] = &[
+    ("id", Kind::Id),
+    ("user_id", Kind::Id),
+    ("session_start", Kind::Time),
+    ("session_end", Kind::Time),
+    ("end_inferred", Kind::Flag),
+    ("total_duration_ms", Kind::Plain),
+    ("tools_used", Kind::Json),
+    ("productivity_score", Kind::Plain),
+    ("session_type", Kind::Plain),
+    ("project_id", Kind::Plain),
+    ("tags", Kind::Json),
+    ("interruptions_count", Kind::Plain),
+    ("focus_time_ms", Kind::Plain),
+    ("description", Kind::Plain),
+    ("source", Kind::Plain),
+    ("source_id", Kind::Plain),
+    ("created_at", Kind::Time),
+];
 
 /// Which sessions are meant: those for which all of it holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -164,7 +185,8 @@ impl Sessions<'_> {
         self.count_matching(&SessionFilter::default())
     }
 
-    /// A page of at most `limit` sessions (1 to 1,000) that match, after `cursor`.
+    /// A page of at most `limit` sessions (1 to 1,000) that match, after a cursor. [`Self::count_matching`] says how
+    /// many there are in all.
     ///
     /// # Errors
     /// What SQLite says.
@@ -175,47 +197,19 @@ impl Sessions<'_> {
         limit: usize,
         after: Option<Cursor>,
     ) -> Result<Page<Session>, Error> {
-        let (comparison, order) = match sort {
-            SessionSort::Newest => ("<", "DESC"),
-            SessionSort::Oldest => (">", "ASC"),
+        let direction = match sort {
+            SessionSort::Newest => Direction::Descending,
+            SessionSort::Oldest => Direction::Ascending,
         };
-        let limit = limit.clamp(1, 1_000);
-        let conditions = self.conditions(filter)?;
-        let mut values = conditions.values().to_vec();
-        let mut after_cursor = String::new();
-        if let Some(cursor) = after {
-            let at = values.len() + 1;
-            after_cursor = format!(" AND (session_start, id) {comparison} (?{at}, ?{})", at + 1);
-            values.extend([Value::Integer(cursor.at), filter::id(cursor.id)]);
-        }
-        values.push(Value::Integer(i64::try_from(limit + 1).unwrap_or(i64::MAX)));
-        let sql = format!(
-            "SELECT {COLUMNS} FROM metrics_sessions WHERE {}{after_cursor}
-             ORDER BY session_start {order}, id {order} LIMIT ?{}",
-            conditions.sql(),
-            values.len()
-        );
-        let mut rows: Vec<Session> = self
-            .reader
-            .connection()
-            .prepare_cached(&sql)
-            .and_then(|mut statement| {
-                statement
-                    .query_map(params_from_iter(values), from_row)?
-                    .collect()
-            })
-            .map_err(error::query("list sessions"))?;
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        let next = rows
-            .last()
-            .filter(|_| more)
-            .map(|last| Cursor::new(last.session_start, last.id.as_uuid()));
-        Ok(Page {
-            rows,
-            next,
-            total: self.count_matching(filter)?,
-        })
+        page::keyset(
+            self.reader.connection(),
+            (TABLE, COLUMNS, "session_start"),
+            &self.conditions(filter)?,
+            (direction, limit, after),
+            "list sessions",
+            from_row,
+            |last| Cursor::new(last.session_start, last.id.as_uuid()),
+        )
     }
 
     /// A numbered page of the sessions that match.

@@ -123,16 +123,12 @@ impl TenantStore {
     /// # Errors
     /// What the file system says.
     pub fn size_bytes(&self) -> Result<u64, Error> {
-        let size = |path: &Path| match std::fs::metadata(path) {
-            Ok(about) => Ok(about.len()),
-            Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(0),
-            Err(source) => Err(Error::File {
-                action: "measure",
-                path: path.to_owned(),
-                source,
-            }),
-        };
-        Ok(size(&self.path)? + size(&self.path.with_extension("db-wal"))?)
+        Ok(size(&self.path)? + self.log_bytes()?)
+    }
+
+    /// The size of the write-ahead log alone, in bytes.
+    pub(super) fn log_bytes(&self) -> Result<u64, Error> {
+        size(&self.path.with_extension("db-wal"))
     }
 
     /// Reads one snapshot of the tenant's rows.
@@ -144,11 +140,27 @@ impl TenantStore {
         &self,
         work: impl FnOnce(&Reader<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.connections.read(self.timeouts, |connection| {
-            let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Deferred)
-                .map_err(error::query("begin to read"))?;
-            work(&Reader::new(&transaction, self.tenant.id, self.clock.now()))
-        })
+        self.connections
+            .read(self.timeouts, |connection| self.snapshot(connection, work))
+    }
+
+    /// Reads as [`TenantStore::read`] does, unwatched.
+    pub(super) fn look<T>(
+        &self,
+        work: impl FnOnce(&Reader<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.connections
+            .look(self.timeouts, |connection| self.snapshot(connection, work))
+    }
+
+    fn snapshot<T, E: From<Error>>(
+        &self,
+        connection: &Connection,
+        work: impl FnOnce(&Reader<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Deferred)
+            .map_err(error::query("begin to read"))?;
+        work(&Reader::new(&transaction, self.tenant.id, self.clock.now()))
     }
 
     /// Writes in one transaction: all of the work or none of it. Writers of this process take turns, in order of
@@ -183,6 +195,19 @@ impl TenantStore {
             commit(transaction)?;
             Ok(done)
         })
+    }
+}
+
+/// The size of a file; 0 where there is none.
+fn size(path: &Path) -> Result<u64, Error> {
+    match std::fs::metadata(path) {
+        Ok(about) => Ok(about.len()),
+        Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(0),
+        Err(source) => Err(Error::File {
+            action: "measure",
+            path: path.to_owned(),
+            source,
+        }),
     }
 }
 
@@ -233,13 +258,20 @@ pub(super) fn open_for_hook(
 ) -> Result<Connection, Error> {
     let kind = FileKind::Tenant;
     let connection = connection::open(path, Access::Existing, Use::Hook)?;
-    let schema = connection::check_header(&connection, path, kind, migrations.latest(kind))?;
-    if matches!(schema, Schema::Older(_)) {
-        return Err(Error::Busy {
+    match connection::check_header(&connection, path, kind, migrations.latest(kind))? {
+        Schema::Empty => Err(wrong_tenant(path)),
+        Schema::Older(_) => Err(Error::Busy {
             action: "write before the schema is brought up to date",
-        });
+        }),
+        // Its log was switched off by hand: who else opens it switches it on again.
+        Schema::Current if !connection::has_wal(&connection, path)? => Err(Error::Busy {
+            action: "write before the file has its log again",
+        }),
+        Schema::Current => {
+            check_owner(&connection, path, &[id])?;
+            Ok(connection)
+        }
     }
-    checked(connection, path, &[id], migrations)
 }
 
 /// Opens a tenant's file that may have one of several ids: a re-keying may be under way.

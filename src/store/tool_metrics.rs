@@ -6,8 +6,9 @@ use rusqlite::{OptionalExtension as _, Row, params_from_iter};
 
 use super::columns::{Life, named, some_text, some_time, text};
 use super::error::{self, Error};
+use super::export::{Column, Kind};
 use super::filter::{self, Conditions, Deleted};
-use super::page::{self, Direction, NumberedPage, PageRequest};
+use super::page::{self, Cursor, Direction, NumberedPage, Page, PageRequest};
 use super::tenant::{Reader, Writer};
 use crate::domain::ids::{CallId, SessionId, UserId};
 use crate::domain::permission::Subject;
@@ -30,6 +31,37 @@ const COLUMNS: &str = "id, session_id, user_id, parent_id, tool_name, tool_categ
     execution_count, total_duration_ms, error_count, outcome, memory_usage_mb, cpu_time_ms, parameters, \
     output_size_bytes, program, command_line, working_directory, source, source_id, duration_source, \
     provenance, created_at";
+
+/// What a keyset page is made of.
+const KEYSET: (&str, &str, &str) = (TABLE, COLUMNS, "started_at");
+
+/// What an export of the table holds: see [`super::export`].
+pub(super) const EXPORTED: &[Column] = &[
+    ("id", Kind::Id),
+    ("session_id", Kind::Id),
+    ("user_id", Kind::Id),
+    ("parent_id", Kind::Id),
+    ("tool_name", Kind::Plain),
+    ("tool_category", Kind::Plain),
+    ("started_at", Kind::Time),
+    ("execution_count", Kind::Plain),
+    ("total_duration_ms", Kind::Plain),
+    ("average_duration_ms", Kind::Plain),
+    ("success_rate", Kind::Plain),
+    ("error_count", Kind::Plain),
+    ("outcome", Kind::Plain),
+    ("memory_usage_mb", Kind::Plain),
+    ("cpu_time_ms", Kind::Plain),
+    ("parameters", Kind::Json),
+    ("output_size_bytes", Kind::Plain),
+    ("program", Kind::Plain),
+    ("command_line", Kind::Plain),
+    ("working_directory", Kind::Plain),
+    ("source", Kind::Plain),
+    ("source_id", Kind::Plain),
+    ("duration_source", Kind::Plain),
+    ("created_at", Kind::Time),
+];
 
 /// Which calls are meant: those for which all of it holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -155,6 +187,45 @@ impl ToolMetrics<'_> {
             .map_err(error::query("list a session's calls"))
     }
 
+    /// A page of at most `limit` calls (1 to 1,000) that match, by start and id, after a cursor. A page costs the same
+    /// at any place; one whose filter few calls match reads those between them too.
+    ///
+    /// ```
+    /// # use millpond::store::{Direction, Error, TenantStore, ToolMetricFilter};
+    /// # fn f(tenant: &TenantStore) -> Result<(), Error> {
+    /// let (all, newest) = (ToolMetricFilter::default(), Direction::Descending);
+    /// let mut after = None;
+    /// loop {
+    ///     let page = tenant.read(|r| r.tool_metrics().list(&all, newest, 100, after))?;
+    ///     println!("{} calls", page.rows.len());
+    ///     after = page.next;
+    ///     if after.is_none() {
+    ///         break Ok(());
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// What SQLite says; [`Error::Denied`].
+    pub fn list(
+        &self,
+        filter: &ToolMetricFilter,
+        direction: Direction,
+        limit: usize,
+        after: Option<Cursor>,
+    ) -> Result<Page<ToolMetric>, Error> {
+        page::keyset(
+            self.reader.connection(),
+            KEYSET,
+            &self.conditions(filter)?,
+            (direction, limit, after),
+            "list calls",
+            from_row,
+            |last| Cursor::new(last.started_at, last.id.as_uuid()),
+        )
+    }
+
     /// A numbered page of the calls that match.
     ///
     /// # Errors
@@ -261,3 +332,6 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<ToolMetric> {
         created_at: some_time(row, 22)?,
     })
 }
+
+#[cfg(test)]
+mod tests;

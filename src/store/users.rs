@@ -6,6 +6,7 @@ use rusqlite::{OptionalExtension as _, Row, params_from_iter};
 
 use super::columns::{named, some_text, some_time, text, time};
 use super::error::{self, Error};
+use super::export::{Column, Kind};
 use super::filter::{self, Conditions, Deleted, SearchText};
 use super::page::{self, Direction, NumberedPage, PageRequest};
 use super::tenant::{Reader, Writer};
@@ -20,6 +21,24 @@ const TABLE: &str = "users";
 
 const COLUMNS: &str = "id, email, first_name, last_name, role, timezone, is_active, created_at, updated_at, \
     sso_provider, sso_user_id, last_login, login_count, preferences";
+
+/// What an export of the table holds: see [`super::export`].
+pub(super) const EXPORTED: &[Column] = &[
+    ("id", Kind::Id),
+    ("email", Kind::Plain),
+    ("first_name", Kind::Plain),
+    ("last_name", Kind::Plain),
+    ("role", Kind::Plain),
+    ("timezone", Kind::Plain),
+    ("is_active", Kind::Flag),
+    ("sso_provider", Kind::Plain),
+    ("sso_user_id", Kind::Plain),
+    ("last_login", Kind::Time),
+    ("login_count", Kind::Plain),
+    ("preferences", Kind::Json),
+    ("created_at", Kind::Time),
+    ("updated_at", Kind::Time),
+];
 
 /// Which users are meant: those for whom all of it holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -44,6 +44,7 @@ fn allowed(from: &str) -> &'static [&'static str] {
         "store" => &["domain", "clock"],
         "collect" | "seed" => &["domain", "clock", "store"],
         "replication" => &["domain", "store", "millpond_sync"],
+        "legacy" => &["domain", "config", "store", "millpond_sync"],
         "cli" => &[
             "domain",
             "clock",

@@ -21,6 +21,10 @@ impl StoppedClock {
     pub fn new() -> Self {
         Self(AtomicI64::new(1_767_603_600_000_000))
     }
+
+    pub fn move_on(&self, seconds: i64) {
+        self.0.fetch_add(seconds * 1_000_000, Ordering::Relaxed);
+    }
 }
 
 impl Clock for StoppedClock {
@@ -31,6 +35,7 @@ impl Clock for StoppedClock {
 
 pub struct Fixture {
     _folder: TempDir,
+    pub clock: Arc<StoppedClock>,
     pub store: Store,
 }
 
@@ -38,9 +43,11 @@ impl Fixture {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::at(folder.path().join("home"));
-        let store = Store::init_with_clock(home, Arc::new(StoppedClock::new())).unwrap();
+        let clock = Arc::new(StoppedClock::new());
+        let store = Store::init_with_clock(home, Arc::<StoppedClock>::clone(&clock)).unwrap();
         Self {
             _folder: folder,
+            clock,
             store,
         }
     }

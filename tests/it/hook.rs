@@ -389,3 +389,126 @@ fn a_registry_that_is_locked_costs_a_hook_a_moment_and_no_event() {
     drop(registry);
     assert_eq!(workstation.tenant()["tool_metrics"], 1);
 }
+
+/// Makes the registry one that was last changed an hour ago: one that was changed just now is not remembered.
+fn age_registry(workstation: &Workstation) {
+    let hour_ago = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    for name in ["registry.db", "registry.db-wal"] {
+        if let Ok(file) = std::fs::File::options()
+            .write(true)
+            .open(workstation.home().join(name))
+        {
+            file.set_modified(hour_ago).unwrap();
+        }
+    }
+}
+
+fn spooled(workstation: &Workstation) -> usize {
+    std::fs::read_dir(workstation.home().join("spool")).map_or(0, Iterator::count)
+}
+
+#[test]
+fn a_hook_does_without_the_registry_once_another_has_read_it() {
+    let workstation = Workstation::of_ada();
+    let file = workstation.file();
+    age_registry(&workstation);
+    let call = |id: &str| event("PreToolUse", id, &json!({}));
+    workstation.run_with_input(&["hook", "claude"], &call("t1"));
+    #[allow(clippy::disallowed_methods)]
+    let registry = rusqlite::Connection::open(workstation.home().join("registry.db")).unwrap();
+    registry
+        .execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN IMMEDIATE; COMMIT;")
+        .unwrap();
+    // By name and as the default tenant.
+    hook(&workstation, &call("t2"));
+    workstation.run_with_input(&["hook", "claude"], &call("t3"));
+    let count: i64 = file
+        .query_row("SELECT count(*) FROM tool_metrics", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!((count, spooled(&workstation)), (3, 0));
+    // A shortcut that is torn is none: the registry is locked, and so the event waits.
+    std::fs::write(workstation.home().join("registry.seen"), "{").unwrap();
+    hook(&workstation, &call("t4"));
+    assert_eq!(spooled(&workstation), 1);
+}
+
+#[test]
+fn a_hook_sees_every_change_of_the_registry_at_once() {
+    let workstation = Workstation::of_ada();
+    age_registry(&workstation);
+    let call = |id: &str| event("PreToolUse", id, &json!({}));
+    let strict = |id: &str| {
+        workstation.run_with_input(
+            &["hook", "claude", "--tenant", "acme", "--strict"],
+            &call(id),
+        )
+    };
+    assert_eq!(strict("t1").code, 0);
+    assert!(workstation.home().join("registry.seen").is_file());
+    workstation.run(&["tenant", "deactivate", "acme"]).json();
+    assert_eq!(strict("t2").refused(4), "denied");
+    workstation.run(&["tenant", "activate", "acme"]).json();
+    assert_eq!(strict("t3").code, 0);
+    // A registry that was changed just now is read, but not remembered: the next change might not show.
+    let kept = || std::fs::read(workstation.home().join("registry.seen")).unwrap();
+    let before = kept();
+    assert_eq!(strict("t4").code, 0);
+    assert_eq!(kept(), before);
+    age_registry(&workstation);
+    assert_eq!(strict("t5").code, 0);
+    assert_ne!(kept(), before);
+    // Another tenant's file in the place of the remembered one is refused by its own id.
+    workstation.add_umbra();
+    age_registry(&workstation);
+    assert_eq!(strict("t6").code, 0);
+    let path = |domain: &str| {
+        let shown = workstation.run(&["tenant", "show", domain]).json();
+        std::path::PathBuf::from(shown["path"].as_str().unwrap())
+    };
+    std::fs::copy(path("umbra"), path("acme")).unwrap();
+    assert_eq!(strict("t7").refused(1), "wrong_tenant");
+}
+
+#[test]
+fn calls_that_follow_each_other_leave_their_session_and_a_stop_or_another_tool_raises_it() {
+    let workstation = Workstation::of_ada();
+    let file = workstation.file();
+    let session = || -> (i64, i64) {
+        let sql = "SELECT rev, session_end FROM metrics_sessions";
+        file.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
+            .unwrap()
+    };
+    hook(&workstation, &event("PreToolUse", "t1", &json!({})));
+    let begun = session();
+    for (name, id) in [
+        ("PostToolUse", "t1"),
+        ("PreToolUse", "t2"),
+        ("PostToolUse", "t2"),
+    ] {
+        hook(&workstation, &event(name, id, &json!({})));
+    }
+    assert_eq!(session(), begun);
+    hook(
+        &workstation,
+        &event("PreToolUse", "t3", &json!({"tool_name": "Read"})),
+    );
+    let raised = session();
+    assert!(raised.0 == begun.0 + 1 && raised.1 > begun.1, "{raised:?}");
+    hook(&workstation, &event("Stop", "", &json!({})));
+    let stopped = session();
+    assert!(
+        stopped.0 == raised.0 + 1 && stopped.1 > raised.1,
+        "{stopped:?}"
+    );
+    // More than a minute after the end that is known, a call moves it.
+    file.execute_batch(
+        "UPDATE metrics_sessions SET session_end = session_end - 60000000, session_start = 0",
+    )
+    .unwrap();
+    let aged = session();
+    hook(
+        &workstation,
+        &event("PostToolUse", "t3", &json!({"tool_name": "Read"})),
+    );
+    assert!(session().0 == aged.0 + 1 && session().1 > stopped.1);
+}

@@ -15,10 +15,13 @@ use millpond::store::{
 use crate::fixture::{Fixture, at, call, session, user};
 
 fn sessions(tenant: &TenantStore, filter: &SessionFilter) -> Vec<String> {
-    let page = tenant
-        .read(|r| r.sessions().list(filter, SessionSort::Oldest, 100, None))
+    let (page, total) = tenant
+        .read(|r| {
+            let page = (r.sessions()).list(filter, SessionSort::Oldest, 100, None)?;
+            Ok::<_, Error>((page, r.sessions().count_matching(filter)?))
+        })
         .unwrap();
-    assert_eq!(page.total, page.rows.len() as u64);
+    assert_eq!(total, page.rows.len() as u64);
     page.rows
         .into_iter()
         .map(|session| session.source_id.unwrap().to_string())

@@ -143,8 +143,8 @@ fn each_role_reads_what_the_table_says_and_finds_nothing_else() {
         let sessions = tenant.read_as(id, |r| {
             let filter = SessionFilter::default();
             let page = r.sessions().list(&filter, SessionSort::Newest, 10, None)?;
-            assert_eq!(page.rows.len() as u64, page.total);
-            Ok(page.total)
+            assert_eq!(page.rows.len() as u64, r.sessions().count()?);
+            Ok(page.rows.len() as u64)
         });
         assert_eq!(
             read(sessions),

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use millpond::domain::tenant::Domain;
 use millpond::store::schema::{DifferenceState, Drift, Schemas, new_migration};
-use millpond::store::{Error, FileKind, Home, Migrations, Store, TenantStore};
+use millpond::store::{Error, FileKind, Home, HookStore, Migrations, Store, TenantStore};
 
 use crate::fixture::{Fixture, session, user};
 use crate::workstation::Workstation;
@@ -93,12 +93,13 @@ fn a_hook_leaves_an_upgrade_to_others() {
     let path = closed.tenants[0].path();
     let before = version(path);
     let store = Store::open_with(closed.home.clone(), with_next(NOTES)).unwrap();
-    let refused = store.tenant_for_hook(&domain("acme")).unwrap_err();
+    let mut hook = HookStore::open_with(closed.home.clone(), with_next(NOTES)).unwrap();
+    let refused = hook.tenant(&domain("acme")).unwrap_err();
     assert!(matches!(refused, Error::Busy { .. }), "{refused}");
     assert_eq!(version(path), before);
     store.tenant(&domain("acme")).unwrap();
     assert_eq!(version(path), before + 1);
-    store.tenant_for_hook(&domain("acme")).unwrap();
+    hook.tenant(&domain("acme")).unwrap();
 }
 
 #[test]

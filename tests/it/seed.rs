@@ -355,3 +355,64 @@ fn the_work_is_like_that_of_people() {
     assert!(median("shell") < median("web"));
     assert!(median("web") < median("agent"));
 }
+
+#[test]
+fn more_tenants_users_and_calls_can_be_asked_for_and_the_first_tenants_stay_themselves() {
+    let usual = Fixture::new();
+    let of_usual = seeded(&usual.store, &short(1));
+    let two = Fixture::new();
+    let of_two = seeded(&two.store, &short(1).with_tenants(2).unwrap());
+    for (first, same) in of_two.tenants.iter().zip(&of_usual.tenants) {
+        assert_eq!(first.tenant.id, same.tenant.id);
+        assert_eq!(first.tool_metrics, same.tool_metrics);
+    }
+    assert_eq!((of_two.tenants.len(), of_usual.tenants.len()), (2, 3));
+
+    let many = options(1)
+        .with_tenants(5)
+        .and_then(|options| options.with_users(12)?.with_calls(20_000))
+        .unwrap();
+    let fixture = Fixture::new();
+    let report = seeded(&fixture.store, &many);
+    let calls: u64 = report
+        .tenants
+        .iter()
+        .map(|seeded| seeded.tool_metrics)
+        .sum();
+    assert!((18_000..22_000).contains(&calls), "{calls}");
+    let tenants = tenants(&fixture.store);
+    assert_eq!(tenants.len(), 5);
+    for tenant in &tenants {
+        assert_eq!(tenant.read(|r| r.users().list()).unwrap().len(), 12);
+        assert!(tenant.read(|r| r.tool_metrics().count()).unwrap() > 1_000);
+    }
+    // A number of calls is met whether sessions are many or few, and a seed goes on where it stopped.
+    let few = seeded(
+        &Fixture::new().store,
+        &options(1).with_calls(3_000).unwrap(),
+    );
+    let calls: u64 = few.tenants.iter().map(|seeded| seeded.tool_metrics).sum();
+    assert!((2_200..3_800).contains(&calls), "{calls}");
+    let again = seeded(&fixture.store, &many);
+    assert!(again.tenants.iter().all(|seeded| seeded.inserted == 0));
+    for wrong in [
+        options(1).with_tenants(0),
+        options(1).with_users(0),
+        options(1).with_calls(0),
+        options(1).with_tenants(10_001),
+    ] {
+        assert!(wrong.is_err());
+    }
+}
+
+#[test]
+fn a_home_that_was_seeded_on_another_day_says_so_and_how_to_go_on() {
+    let workstation = crate::workstation::Workstation::new();
+    let seed = |day: &str| workstation.run(&["seed", "--days", "1", "--until", day]);
+    seed("2026-11-04").json();
+    let refused = seed("2026-11-05");
+    assert_eq!(refused.refused(1), "unique_violation");
+    assert!(refused.stdout.contains("seed, date and number of days"));
+    assert!(refused.stdout.contains("--until") && refused.stdout.contains("--home"));
+    seed("2026-11-04").json();
+}

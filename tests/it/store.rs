@@ -7,7 +7,7 @@ use millpond::domain::ids::TenantId;
 use millpond::domain::tenant::{Domain, NewTenant, Plan, TenantName};
 use millpond::domain::tool_metric::{DurationSource, Outcome};
 use millpond::store::{
-    Error, Home, MetricsFilter, MetricsKey, SessionFilter, SessionSort, Sighting, Store,
+    Error, Home, HookStore, MetricsFilter, MetricsKey, SessionFilter, SessionSort, Sighting, Store,
     TenantStore,
 };
 
@@ -145,10 +145,8 @@ fn the_log_stays_small_where_only_hooks_write() {
     let session = session(ada.id, "s", 0);
     let mut largest = 0;
     for n in 0..200 {
-        let store = Store::open_for_hook(home.clone()).unwrap();
-        let tenant = store
-            .tenant_for_hook(&Domain::parse("acme").unwrap())
-            .unwrap();
+        let mut store = HookStore::open(home.clone()).unwrap();
+        let tenant = store.tenant(&Domain::parse("acme").unwrap()).unwrap();
         tenant
             .write(|w| {
                 w.sessions().record(&session)?;
@@ -243,7 +241,6 @@ fn pages_by_cursor_show_every_session_once_in_order() {
             let page = tenant
                 .read(|r| r.sessions().list(&SessionFilter::default(), sort, 7, after))
                 .unwrap();
-            assert_eq!(page.total, 25);
             seen.extend(page.rows.iter().map(|row| (row.session_start, row.id)));
             after = page.next;
             if after.is_none() {

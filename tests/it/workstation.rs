@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
+use millpond_sync::postgres::central::{Central as Administration, NewTenant, Plan};
+use millpond_sync::postgres::endpoint::Endpoint;
 use millpond_sync::postgres::private::{PrivateServer, PrivateServerOptions};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -194,6 +196,24 @@ impl Central {
         Self {
             url: cluster().url(&name),
         }
+    }
+
+    /// Sets the database up with these tenants; their ids.
+    pub async fn with_tenants(&self, domains: &[&str]) -> Vec<Uuid> {
+        let endpoint = Endpoint::parse(&self.url).unwrap();
+        let admin = Administration::connect(&endpoint).await.unwrap();
+        admin.init().await.unwrap();
+        let mut ids = Vec::new();
+        for domain in domains {
+            let new = NewTenant {
+                id: None,
+                domain: (*domain).to_owned(),
+                name: (*domain).to_owned(),
+                plan: Plan::Basic,
+            };
+            ids.push(admin.create_tenant(&new).await.unwrap().id);
+        }
+        ids
     }
 
     /// Set up, with tenant `acme` under the id that the workstation gave it.

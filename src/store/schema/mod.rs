@@ -19,6 +19,7 @@ use uuid::Uuid;
 pub use catalogue::{Difference, DifferenceState};
 pub use deploy::{Deployed, DeployedFile, Failed, Progress};
 pub use draft::{NewMigration, new_migration};
+pub(super) use status::replay;
 pub use status::{Applied, Drift, FileStatus, Statuses};
 
 use super::connection::{self, Access, FileKind, Schema, Use};

@@ -111,7 +111,7 @@ impl Replays {
 }
 
 /// A database in memory that the migrations up to `version` have made.
-pub(super) fn replay(
+pub(in crate::store) fn replay(
     kind: FileKind,
     version: i64,
     migrations: &Migrations,

@@ -184,6 +184,21 @@ impl SessionsMut<'_> {
         }
     }
 
+    /// Records a sighting, but leaves the row that is there where the sighting would only move an inferred end by less
+    /// than `slack_ms`: for sightings that follow each other closely, of which the last one tells.
+    ///
+    /// # Errors
+    /// Those of [`SessionsMut::record`].
+    pub fn record_with_slack(&self, session: &Session, slack_ms: i64) -> Result<Sighting, Error> {
+        if let Some((known, Life::Present)) = self.lookup(session.id)?
+            && known.differs_by_less_than(session, slack_ms)
+        {
+            self.may(Action::Write, session, "record a session")?;
+            return Ok(Sighting::Unchanged);
+        }
+        self.record(session)
+    }
+
     fn execute(
         &self,
         session: &Session,

@@ -18,7 +18,7 @@ use rustls_platform_verifier::Verifier;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Config, NoTls, Row, Socket};
+use tokio_postgres::{Client, Config, NoTls, Row, RowStream, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::endpoint::{Endpoint, Protection};
@@ -163,6 +163,25 @@ impl Connection {
         params: &Params<'_>,
     ) -> Result<Vec<Row>, RemoteError> {
         bounded(action, self.limit, self.client.query_typed(sql, params)).await
+    }
+
+    /// Sends one unnamed statement; its rows come as they are read. For use within [`Connection::limited`].
+    pub(crate) async fn raw(
+        &self,
+        sql: &str,
+        params: &Params<'_>,
+    ) -> Result<RowStream, tokio_postgres::Error> {
+        let params = params.iter().map(|(value, of)| (*value, of.clone()));
+        self.client.query_typed_raw(sql, params).await
+    }
+
+    /// Awaits work on this connection for as long as one call may take.
+    pub(crate) async fn limited<T>(
+        &self,
+        action: &'static str,
+        work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, RemoteError> {
+        bounded(action, self.limit, work).await
     }
 
     /// Runs one unnamed statement and returns how many rows it touched.

@@ -4,14 +4,17 @@
 //! knows no terminal, no SQLite and no domain type. Invariants: no error carries a password or a row's values;
 //! every call to a server has a timeout.
 
+pub mod answer;
 mod bisect;
 pub mod central;
 pub mod connect;
 mod encode;
 pub mod endpoint;
 pub mod names;
+pub mod pool;
 #[cfg(unix)]
 pub mod private;
+pub mod programs;
 pub mod pull;
 pub mod push;
 mod schema;

@@ -11,6 +11,11 @@ pub(crate) const OWNER: &str = "millpond_owner";
 /// The role that every device is a member of, by way of its tenant's writer role: it may connect.
 pub(crate) const DEVICE: &str = "millpond_device";
 
+/// The role that every tenant's program role is a member of: it sees its own row of the list of tenants.
+pub(crate) const PROGRAM: &str = "millpond_program";
+/// The role that reads the list of tenants, and nothing else.
+pub(crate) const REGISTRY: &str = "millpond_registry";
+
 /// The schema of a tenant.
 #[must_use]
 pub fn schema_name(tenant_id: Uuid) -> String {
@@ -20,6 +25,11 @@ pub fn schema_name(tenant_id: Uuid) -> String {
 /// The role that a tenant's devices write as.
 pub(crate) fn writer_role(tenant_id: Uuid) -> String {
     format!("tw_{}", tenant_id.simple())
+}
+
+/// The role that a program works as in a tenant: all of the tenant's rows, and nothing else.
+pub(crate) fn program_role(tenant_id: Uuid) -> String {
+    format!("tp_{}", tenant_id.simple())
 }
 
 /// The role that stands for a user: whoever is its member may see and write the user's rows.

@@ -16,17 +16,29 @@ use uuid::Uuid;
 use super::central::CentralError;
 use super::connect::{Connection, connect, read_error};
 use super::endpoint::Endpoint;
-use super::names::{OWNER, quote_ident, schema_name, writer_role};
+use super::names::{OWNER, PROGRAM, REGISTRY, program_role, quote_ident, schema_name, writer_role};
 use crate::fault::RemoteError;
 
-const CONTROL: &[(&str, &str)] = &[(
-    "V1__control",
-    include_str!("../../migrations/control/V1__control.sql"),
-)];
-const TENANT: &[(&str, &str)] = &[(
-    "V1__tenant",
-    include_str!("../../migrations/tenant/V1__tenant.sql"),
-)];
+const CONTROL: &[(&str, &str)] = &[
+    (
+        "V1__control",
+        include_str!("../../migrations/control/V1__control.sql"),
+    ),
+    (
+        "V2__programs",
+        include_str!("../../migrations/control/V2__programs.sql"),
+    ),
+];
+const TENANT: &[(&str, &str)] = &[
+    (
+        "V1__tenant",
+        include_str!("../../migrations/tenant/V1__tenant.sql"),
+    ),
+    (
+        "V2__programs",
+        include_str!("../../migrations/tenant/V2__programs.sql"),
+    ),
+];
 
 /// The schema that the administration keeps its own tables in.
 pub(crate) const CONTROL_SCHEMA: &str = "control";
@@ -116,6 +128,7 @@ impl TenantMigrations {
                 ("{{schema}}", &quote_ident(&names.schema)),
                 ("{{owner}}", &quote_ident(&names.owner)),
                 ("{{writer}}", &quote_ident(&names.writer)),
+                ("{{program}}", &quote_ident(&names.program)),
                 ("{{device_id}}", DEVICE_ID),
             ],
             &names.schema,
@@ -130,6 +143,7 @@ pub(crate) struct Names {
     pub(crate) schema: String,
     pub(crate) owner: String,
     pub(crate) writer: String,
+    pub(crate) program: String,
 }
 
 impl Names {
@@ -140,6 +154,7 @@ impl Names {
             schema: schema_name(tenant),
             owner: OWNER.to_owned(),
             writer: writer_role(tenant),
+            program: program_role(tenant),
         }
     }
 }
@@ -189,8 +204,15 @@ pub(crate) async fn make_fresh(
 /// # Errors
 /// [`CentralError::Migration`] where a statement fails, [`CentralError::Remote`] where the server cannot be reached.
 pub(crate) async fn migrate_control(endpoint: &Endpoint) -> Result<(), CentralError> {
-    let owner = quote_ident(OWNER);
-    let filled = migrations(CONTROL, &[("{{owner}}", &owner)], CONTROL_SCHEMA)?;
+    let filled = migrations(
+        CONTROL,
+        &[
+            ("{{owner}}", &quote_ident(OWNER)),
+            ("{{program}}", &quote_ident(PROGRAM)),
+            ("{{registry}}", &quote_ident(REGISTRY)),
+        ],
+        CONTROL_SCHEMA,
+    )?;
     run(endpoint, CONTROL_SCHEMA, &filled).await
 }
 

@@ -220,7 +220,7 @@ fn rights(scene: &Scene) -> Vec<String> {
         format!("LOCK TABLE {own}.tool_metrics IN ROW EXCLUSIVE MODE"),
         format!("LOCK TABLE {own}.sync_streams IN ACCESS EXCLUSIVE MODE"),
         format!("LOCK TABLE {own}.refinery_schema_history"),
-        format!("UPDATE {own}.refinery_schema_history SET version = 99"),
+        format!("UPDATE {own}.refinery_schema_history SET version = version + 99"),
         format!("GRANT SELECT ON {own}.metrics_sessions TO PUBLIC"),
         format!(
             "GRANT ALL ON {own}.tool_metrics TO dv_{}",

@@ -96,6 +96,16 @@ impl Central {
         self.open_doors().await
     }
 
+    /// Lets roles find the list of tenants; what they see of it is a matter of its policies.
+    pub(super) async fn open_list_for(&self, roles: &[&str]) -> Result<(), CentralError> {
+        let roles: Vec<String> = roles.iter().map(|role| quote_ident(role)).collect();
+        let sql = format!("GRANT USAGE ON SCHEMA public TO {}", roles.join(", "));
+        Ok(self
+            .connection
+            .batch("grant the list of tenants", &sql)
+            .await?)
+    }
+
     /// Gives the owner role what it needs of what was just taken from everyone.
     pub(super) async fn open_for(&self, owner: &str, device: &str) -> Result<(), CentralError> {
         let database = quote_ident(self.endpoint.database());

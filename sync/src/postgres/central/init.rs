@@ -3,7 +3,7 @@
 //! Purpose: the owner role, the control schema, and no right for PUBLIC. Invariants: again changes nothing; one admin
 //! at a time in a database, the others wait.
 
-use super::super::names::{DEVICE, OWNER, quote_ident};
+use super::super::names::{DEVICE, OWNER, PROGRAM, REGISTRY, quote_ident};
 use super::super::schema::{CONTROL_SCHEMA, migrate_control};
 use super::{ADMIN_LIMIT, Central, CentralError, OpenDoor};
 use crate::postgres::connect::{Connection, connect};
@@ -20,7 +20,11 @@ impl Central {
         self.ensure_role(OWNER, "LOGIN").await?;
         self.ensure_role(DEVICE, "NOLOGIN").await?;
         self.ensure_own_membership(OWNER).await?;
+        self.ensure_program_roles().await?;
+        self.ensure_role(REGISTRY, "NOLOGIN").await?;
+        self.ensure_own_membership(REGISTRY).await?;
         self.open_for(OWNER, DEVICE).await?;
+        self.open_list_for(&[PROGRAM, REGISTRY]).await?;
         let sql = format!(
             "CREATE SCHEMA IF NOT EXISTS {} AUTHORIZATION {}",
             quote_ident(CONTROL_SCHEMA),

@@ -154,6 +154,8 @@ impl Central {
 
     /// Brings one tenant to the newest version.
     pub(super) async fn migrate_one(&self, tenant: Uuid) -> Result<Turn, CentralError> {
+        // Before the transaction: the migration runs on a connection of its own, which must see the role.
+        self.ensure_program_role(tenant).await?;
         let mut outcome = self.transaction(self.migrate_locked(tenant)).await;
         if outcome.as_ref().is_err_and(is_blocked) && self.end_blockers(tenant).await? {
             outcome = self.transaction(self.migrate_locked(tenant)).await;

@@ -5,7 +5,9 @@
 
 use tokio_postgres::types::Type;
 
-use super::super::names::quote_ident;
+use uuid::Uuid;
+
+use super::super::names::{PROGRAM, program_role, quote_ident};
 use super::{Central, CentralError, one, value};
 
 /// From this version on a membership says whether SET ROLE and inheritance come with it.
@@ -57,6 +59,20 @@ impl Central {
         };
         let sql = format!("GRANT {} TO CURRENT_USER{options}", quote_ident(role));
         Ok(self.connection.batch(ACTION, &sql).await?)
+    }
+
+    /// Makes the role that all program roles are members of.
+    pub(super) async fn ensure_program_roles(&self) -> Result<(), CentralError> {
+        self.ensure_role(PROGRAM, "NOLOGIN").await
+    }
+
+    /// Makes the role that programs work as in a tenant, and lets this login become it.
+    pub(super) async fn ensure_program_role(&self, tenant: Uuid) -> Result<(), CentralError> {
+        self.ensure_program_roles().await?;
+        let role = program_role(tenant);
+        self.ensure_role(&role, "NOLOGIN").await?;
+        self.grant_role(PROGRAM, &role).await?;
+        self.ensure_own_membership(&role).await
     }
 
     /// Lets `member` use what `role` may do.

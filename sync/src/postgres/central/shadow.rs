@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::super::connect::Connection;
 use super::super::endpoint::Endpoint;
-use super::super::names::{quote_ident, schema_name, writer_role};
+use super::super::names::{program_role, quote_ident, schema_name, writer_role};
 use super::super::schema::{Names, TenantMigrations, make_fresh};
 use super::catalogue::{self, Catalogue, Difference};
 use super::status::Drift;
@@ -91,11 +91,14 @@ impl Shadow {
             schema: schema_name(scratch),
             owner: value(&one(ACTION, rows)?, 0)?,
             writer: writer_role(scratch),
+            program: program_role(scratch),
         };
         let schema = quote_ident(&names.schema);
         let sql = format!(
-            "CREATE ROLE {} NOLOGIN; CREATE SCHEMA {schema}; SET LOCAL search_path = {schema}",
-            quote_ident(&names.writer)
+            "CREATE ROLE {} NOLOGIN; CREATE ROLE {} NOLOGIN; CREATE SCHEMA {schema}; \
+             SET LOCAL search_path = {schema}",
+            quote_ident(&names.writer),
+            quote_ident(&names.program)
         );
         connection.batch(ACTION, &sql).await?;
         if version > 0 {

@@ -11,10 +11,15 @@
 //! It lies at `MILLPOND_HOME/config.toml` where the home was moved, else in the platform's place for configuration
 //! (`~/.config/millpond/config.toml` on Linux). A missing file is an empty one.
 
+mod database;
+pub mod timing;
+
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
+
+pub use database::{DatabaseSettings, DatabaseUrl};
 
 use crate::domain::tenant::Domain;
 
@@ -55,6 +60,14 @@ pub enum ConfigError {
         path: PathBuf,
         /// The path in question.
         key: String,
+    },
+    /// A variable or key holds what cannot be used. The value is not repeated: it may be a secret.
+    #[error("{name} {problem}")]
+    Value {
+        /// The variable, or the key with its section.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
     },
 }
 

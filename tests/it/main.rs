@@ -19,6 +19,7 @@ mod batch;
 mod central_schemas;
 mod commands;
 mod dashboards;
+mod environment;
 mod examples;
 mod export;
 mod figures;

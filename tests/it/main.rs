@@ -18,6 +18,7 @@ mod bad_input;
 mod batch;
 mod central_schemas;
 mod commands;
+mod config;
 mod dashboards;
 mod environment;
 mod examples;

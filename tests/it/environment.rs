@@ -5,6 +5,7 @@ use std::path::Path;
 
 use millpond::config::timing::Timing;
 use millpond::config::{Config, DatabaseSettings};
+use millpond::domain::tenant::Domain;
 
 use crate::architecture::{files, root};
 
@@ -114,11 +115,7 @@ fn the_example_of_a_configuration_is_one_as_it_stands_and_without_its_marks() {
     let path = folder.path().join("config.toml");
     std::fs::write(&path, unmarked.join("\n")).unwrap();
     let config = Config::load(&path).unwrap();
-    let of = |path: &str| {
-        config
-            .tenant_of(Path::new(path))
-            .map(|domain| domain.as_str())
-    };
+    let of = |path: &str| config.tenant_of(Path::new(path)).map(Domain::as_str);
     assert_eq!(of("/home/ada/clients/umbra/src"), Some("umbra"));
     assert_eq!(of("/home/ada/clients/umbra/shared/src"), Some("acme"));
     assert_eq!(of("/home/ada/clients/umbrage"), None);

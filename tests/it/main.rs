@@ -21,6 +21,7 @@ mod commands;
 mod dashboards;
 mod examples;
 mod export;
+mod features;
 mod figures;
 mod fixture;
 mod handles;

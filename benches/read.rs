@@ -184,9 +184,8 @@ fn pages(
 
 fn session_pages(tenant: &TenantStore, rounds: usize) {
     let all = SessionFilter::default();
-    let scroll = |limit, after| {
-        tenant.read(|r| r.sessions().list(&all, SessionSort::Newest, limit, after))
-    };
+    let scroll =
+        |limit, after| tenant.read(|r| r.sessions().list(&all, SessionSort::Newest, limit, after));
     let count = tenant.read(|r| r.sessions().count()).unwrap() as usize;
     let limit = (count / (FAR + 1)).clamp(1, 50);
     let cursor = behind(FAR - 1, limit, |step, after| {
@@ -209,8 +208,7 @@ fn session_pages(tenant: &TenantStore, rounds: usize) {
 fn call_pages(tenant: &TenantStore, rounds: usize) {
     let all = ToolMetricFilter::default();
     let newest = Direction::Descending;
-    let scroll =
-        |limit, after| tenant.read(|r| r.tool_metrics().list(&all, newest, limit, after));
+    let scroll = |limit, after| tenant.read(|r| r.tool_metrics().list(&all, newest, limit, after));
     let count = tenant.read(|r| r.tool_metrics().count()).unwrap() as usize;
     let limit = (count / (FAR + 1)).clamp(1, 50);
     let cursor = behind(FAR - 1, limit, |step, after| {

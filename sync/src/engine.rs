@@ -257,12 +257,7 @@ impl<O: Outbox, R: Remote> Engine<O, R> {
 
     /// Goes back to where the server stands, or begins anew where the journal does not know the place.
     async fn rewind(&mut self, batch: Link, to: Uuid) -> Result<(), Error<O::Error>> {
-        if self
-            .outbox
-            .rewind(batch, to)
-            .await
-            .map_err(Error::Outbox)?
-        {
+        if self.outbox.rewind(batch, to).await.map_err(Error::Outbox)? {
             tracing::warn!("the server stands at an older batch: offering again from there");
             self.progress.rewinds += 1;
             Ok(())

@@ -6,6 +6,7 @@ use millpond::store::{Error, Reader, TenantStore};
 use uuid::Uuid;
 
 use crate::fixture::{Fixture, call, session, user};
+use crate::outbox_trouble::other_program;
 
 const WIDE: SealLimits = SealLimits {
     rows: 500,
@@ -120,8 +121,7 @@ fn a_row_that_was_moved_in_its_table_is_found_and_sent() {
         })
         .unwrap();
     // As VACUUM and REPLACE may move rows: the first one away, and another one to where it was.
-    rusqlite::Connection::open(tenant.path())
-        .unwrap()
+    other_program(&tenant)
         .execute_batch(
             "UPDATE tool_metrics SET rowid = 100 WHERE rowid = 1;
              UPDATE tool_metrics SET rowid = 1 WHERE rowid = 3;

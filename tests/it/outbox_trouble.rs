@@ -23,7 +23,7 @@ fn seal(tenant: &TenantStore, users: &[UserId]) -> Option<SealedBatch> {
 }
 
 #[allow(clippy::disallowed_methods)]
-fn other_program(tenant: &TenantStore) -> rusqlite::Connection {
+pub(crate) fn other_program(tenant: &TenantStore) -> rusqlite::Connection {
     rusqlite::Connection::open(tenant.path()).unwrap()
 }
 

@@ -320,8 +320,14 @@ fn sealable_sql(table: &str) -> SealableSql {
             macro_rules! where_ {
                 ($condition:literal) => {
                     concat!(
-                        "SELECT user_id, ", $session, ", digest IS NOT NULL, ", $long_texts,
-                        ", rowid FROM ", $table, " WHERE ", $condition
+                        "SELECT user_id, ",
+                        $session,
+                        ", digest IS NOT NULL, ",
+                        $long_texts,
+                        ", rowid FROM ",
+                        $table,
+                        " WHERE ",
+                        $condition
                     )
                 };
             }

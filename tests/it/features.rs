@@ -8,6 +8,16 @@ use std::path::Path;
 
 use crate::architecture::{files, root};
 
+/// The documents whose links and paths are held.
+const DOCUMENTS: [&str; 6] = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/ARCHITECTURE.md",
+    "docs/FEATURES.md",
+    "docs/GUIDE.md",
+    "docs/PERFORMANCE.md",
+];
+
 fn read(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
@@ -148,14 +158,7 @@ fn every_invariant_names_tests_that_exist() {
 #[test]
 fn every_link_of_the_documents_leads_somewhere() {
     let mut seen = 0;
-    for from in [
-        "README.md",
-        "CONTRIBUTING.md",
-        "docs/ARCHITECTURE.md",
-        "docs/FEATURES.md",
-        "docs/GUIDE.md",
-        "docs/PERFORMANCE.md",
-    ] {
+    for from in DOCUMENTS {
         let document = prose(&read(from));
         for rest in document.split("](").skip(1) {
             let link = rest.split(')').next().unwrap();
@@ -167,4 +170,28 @@ fn every_link_of_the_documents_leads_somewhere() {
         }
     }
     assert!(seen > 40, "the links were not found");
+}
+
+#[test]
+fn every_path_that_the_documents_name_exists() {
+    // Told from other words by where it begins: documents shorten paths within the rooms that they are about.
+    const ROOMS: [&str; 7] = [
+        "src/",
+        "sync/",
+        "tests/",
+        "examples/",
+        "benches/",
+        "scripts/",
+        "docs/",
+    ];
+    let mut seen = 0;
+    for from in DOCUMENTS {
+        for path in prose(&read(from)).lines().flat_map(named) {
+            if ROOMS.iter().any(|room| path.starts_with(room)) {
+                seen += 1;
+                assert!(root().join(path).exists(), "{from} names {path}");
+            }
+        }
+    }
+    assert!(seen > 5, "the paths were not found");
 }

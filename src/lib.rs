@@ -8,3 +8,8 @@ pub mod legacy;
 pub mod replication;
 pub mod seed;
 pub mod store;
+
+/// The snippets of the guide, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/GUIDE.md")]
+mod guide {}

@@ -129,3 +129,53 @@ pub(super) fn whole(name: &str, text: &str, least: u64, most: u64) -> Result<u64
             problem: format!("is not a whole number from {least} to {most}"),
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(given: &[(&str, &str)]) -> Result<DatabaseSettings, ConfigError> {
+        DatabaseSettings::of(|name| {
+            let found = given.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn every_variable_is_read_and_what_cannot_be_used_is_named() {
+        let all = read(&[
+            ("DATABASE_URL", " postgresql://u:secret@localhost/d "),
+            ("DATABASE_POOL_MIN", "2"),
+            ("DATABASE_POOL_MAX", "4"),
+            ("DATABASE_POOL_TIMEOUT_MS", "50"),
+            ("DATABASE_QUERY_TIMEOUT_MS", "60"),
+            ("SLOW_QUERY_THRESHOLD_MS", "70"),
+        ])
+        .unwrap();
+        let settings = DatabaseSettings {
+            url: Some(DatabaseUrl::new("postgresql://u:secret@localhost/d")),
+            pool_min: 2,
+            pool_max: 4,
+            pool_timeout: Duration::from_millis(50),
+            query_timeout: Duration::from_millis(60),
+            slow_query_threshold: Duration::from_millis(70),
+        };
+        assert_eq!(all, settings);
+        assert!(!format!("{all:?}").contains("secret"));
+        assert_eq!(
+            read(&[("DATABASE_POOL_MAX", " ")]).unwrap(),
+            DatabaseSettings::default()
+        );
+        for (name, value) in [
+            ("DATABASE_POOL_MIN", "11"),
+            ("DATABASE_POOL_MAX", "0"),
+            ("DATABASE_POOL_MAX", "1001"),
+            ("DATABASE_POOL_TIMEOUT_MS", "0"),
+            ("DATABASE_QUERY_TIMEOUT_MS", "1s"),
+            ("SLOW_QUERY_THRESHOLD_MS", "-1"),
+        ] {
+            let told = read(&[(name, value)]).unwrap_err().to_string();
+            assert!(told.starts_with(name), "{name}={value}: {told}");
+        }
+    }
+}

@@ -23,6 +23,7 @@ mod dashboards;
 mod environment;
 mod examples;
 mod export;
+mod features;
 mod figures;
 mod fixture;
 mod handles;

@@ -47,4 +47,5 @@ END;
 
 -- The next batch is sealed while the one before it is under way: not one open batch, but one chain.
 DROP INDEX sync_batches_one_open;
-CREATE UNIQUE INDEX sync_batches_chain ON sync_batches (stream_id, coalesce(prev_batch_id, x''));
+CREATE UNIQUE INDEX sync_batches_first ON sync_batches (stream_id) WHERE prev_batch_id IS NULL;
+CREATE UNIQUE INDEX sync_batches_next ON sync_batches (stream_id, prev_batch_id);

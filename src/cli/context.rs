@@ -39,11 +39,13 @@ impl Context {
     pub(super) fn home(&self) -> Result<Home, Failure> {
         match &self.home {
             Some(root) => Ok(Home::at(std::path::absolute(root)?)),
-            None => Home::of_platform().ok_or_else(|| {
-                Failure::configuration("this user has no home directory")
-                    .with_hint("name a place with --home DIR or MILLPOND_HOME")
-            }),
+            None => Home::of_platform().ok_or_else(no_home_directory),
         }
+    }
+
+    /// The configuration file that is read.
+    pub(super) fn config_path(&self) -> Result<PathBuf, Failure> {
+        Config::path(self.home.as_deref()).ok_or_else(no_home_directory)
     }
 
     /// Opens the store, and brings in what hooks could not write.
@@ -137,6 +139,11 @@ impl Context {
             && io::stdin().is_terminal()
             && io::stderr().is_terminal()
     }
+}
+
+fn no_home_directory() -> Failure {
+    Failure::configuration("this user has no home directory")
+        .with_hint("name a place with --home DIR or MILLPOND_HOME")
 }
 
 /// The tenant that is meant where nothing names one.

@@ -6,6 +6,7 @@
 
 mod central;
 mod central_schemas;
+mod config;
 mod context;
 mod dashboards;
 mod db;
@@ -113,6 +114,9 @@ enum Command {
     Seed(seed::SeedArgs),
     /// Show the whole way once: seed a home of its own, start a private PostgreSQL, synchronise
     Demo,
+    /// The user's configuration
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// The schemas of the registry and of the tenants' files
     #[command(subcommand)]
     Db(db::DbCommand),
@@ -175,6 +179,7 @@ fn dispatch(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::Sync(args) => sync::run(args, context),
         Command::Seed(args) => seed::run(&args, context),
         Command::Demo => demo::run(context),
+        Command::Config(command) => config::run(&command, context),
         Command::Db(command) => db::run(command, context),
         Command::Central(args) => central::run(args, context),
     }

@@ -197,26 +197,34 @@ pub(super) fn push_tenant(
              copied); every row was offered again"
         ));
     }
-    let (failure, sqlstate, stopped) = match drained {
-        Ok(()) => (None, None, None),
-        Err(engine::Error::Outbox(error)) => (Some(Failure::from(error)), None, None),
+    let (failure, sqlstate, heard) = match drained {
+        Ok(()) => (None, None, Heard::Well),
+        Err(engine::Error::Outbox(error)) => (Some(Failure::from(error)), None, Heard::Nothing),
         Err(engine::Error::Remote(error)) => {
             let (stopped, sqlstate) = (stop_of(&error), error.sqlstate.clone());
-            (Some(Failure::from(error)), sqlstate, Some(stopped))
+            (Some(Failure::from(error)), sqlstate, Heard::Stop(stopped))
         }
         Err(other) => {
             let failure = Failure::new("sync", chain(&other)).with_hint(
                 "nothing is lost: try again, and see how things stand with: millpond sync status",
             );
-            (Some(failure), None, None)
+            (Some(failure), None, Heard::Nothing)
         }
     };
-    let after = tenant.write(|w| {
-        w.outbox().note_stop(stopped)?;
-        w.outbox().status()
-    })?;
-    let failure = failure.map(|failure| match stopped {
-        Some(Stopped::Offline) => failure.with_hint(format!(
+    let after = match heard {
+        // A file that failed is not written to once more, and what was noted of the server still holds.
+        Heard::Nothing => tenant.read(|r| r.outbox().status()),
+        Heard::Well => tenant.write(|w| {
+            w.outbox().note_stop(None)?;
+            w.outbox().status()
+        }),
+        Heard::Stop(stopped) => tenant.write(|w| {
+            w.outbox().note_stop(Some(stopped))?;
+            w.outbox().status()
+        }),
+    }?;
+    let failure = failure.map(|failure| match heard {
+        Heard::Stop(Stopped::Offline) => failure.with_hint(format!(
             "work goes on offline; {} changes are waiting",
             after.pending
         )),
@@ -255,6 +263,17 @@ impl TenantReport {
             error: Some(ErrorView::of(failure, None)),
         }
     }
+}
+
+/// What a run has learned of the server.
+#[derive(Debug, Clone, Copy)]
+enum Heard {
+    /// It took all there was.
+    Well,
+    /// It cannot be reached, or does not take what comes.
+    Stop(Stopped),
+    /// Nothing: the run ended by a fault of this machine.
+    Nothing,
 }
 
 fn stop_of(error: &RemoteError) -> Stopped {

@@ -137,6 +137,13 @@ impl Config {
         Ok(Self { tenants })
     }
 
+    /// The table of tenants: folders, in full, in order, and the tenant of each.
+    pub fn tenants(&self) -> impl Iterator<Item = (&Path, &Domain)> {
+        self.tenants
+            .iter()
+            .map(|(path, domain)| (path.as_path(), domain))
+    }
+
     /// The tenant that work in `folder` belongs to: that of the longest configured path which `folder` lies in.
     #[must_use]
     pub fn tenant_of(&self, folder: &Path) -> Option<&Domain> {

@@ -129,7 +129,13 @@ fn run(
 }
 
 /// What the schema's triggers keep beside the rows.
-const BOOKS: [&str; 4] = ["change_log", "quarantine", "meta", "dashboard_versions"];
+const BOOKS: [&str; 5] = [
+    "change_log",
+    "quarantine",
+    "meta",
+    "dashboard_versions",
+    "tool_hours",
+];
 
 fn triggers(connection: &Connection) -> Result<Vec<String>, Error> {
     const ACTION: &str = "list the triggers";

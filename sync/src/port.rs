@@ -64,6 +64,24 @@ pub struct Receipt {
     pub rejects: Vec<Reject>,
 }
 
+impl Receipt {
+    /// Takes in what became of further rows.
+    pub fn add(&mut self, other: Self) {
+        let Self {
+            applied,
+            same,
+            newer,
+            conflicts,
+            rejects,
+        } = other;
+        self.applied += applied;
+        self.same += same;
+        self.newer += newer;
+        self.conflicts.extend(conflicts);
+        self.rejects.extend(rejects);
+    }
+}
+
 /// The server's answer to a batch.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Offer {

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::workstation::Central;
+
 /// What each example has to print, among other things. One that is not named here fails.
-const PRINTS: [(&str, &[&str]); 7] = [
+const PRINTS: [(&str, &[&str]); 8] = [
     (
         "axum",
         &[
@@ -25,6 +27,15 @@ const PRINTS: [(&str, &[&str]); 7] = [
         ],
     ),
     ("health", &["healthy, within ", " lines for Prometheus"]),
+    (
+        "legacy",
+        &[
+            "this machine: the first tenant of 3 is alder",
+            "calls of Bash",
+            "1 user moved to UTC",
+            "refused: ",
+        ],
+    ),
     (
         "migrate",
         &[
@@ -75,6 +86,7 @@ fn every_example_runs_and_prints_what_it_is_about() {
         let ran = Command::new(env!("CARGO"))
             .args(["run", "--quiet", "--locked", "--offline", "--example", name])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env_remove("DATABASE_URL")
             .output()
             .unwrap();
         let stdout = String::from_utf8_lossy(&ran.stdout);
@@ -87,6 +99,25 @@ fn every_example_runs_and_prints_what_it_is_about() {
             );
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_legacy_example_asks_the_central_database_where_one_is_named() {
+    let central = Central::empty().await;
+    central.with_tenants(&["acme"]).await;
+    let ran = Command::new(env!("CARGO"))
+        .args(["run", "--quiet", "--locked", "--offline"])
+        .args(["--example", "legacy"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("DATABASE_URL", &central.url)
+        .output()
+        .unwrap();
+    let stdout = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success(), "{ran:?}");
+    assert!(
+        stdout.contains("the central database: the first tenant of 1 is acme"),
+        "{stdout}"
+    );
 }
 
 #[test]

@@ -310,12 +310,8 @@ async fn two_syncs_of_a_tenant_do_not_run_at_once() {
     assert_eq!(workstation.sync()["error"], json!(null));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_central_database_that_is_down_costs_nothing_but_time() {
-    let workstation = Workstation::of_ada();
-    let central = Central::for_workstation(&workstation).await;
-    let document = central.document(&workstation, &["ada@acme.dev"]);
-    // A port that nobody listens on: it was free a moment ago.
+/// The enrolment document with a port that nobody listens on: it was free a moment ago.
+fn where_nobody_listens(document: &str) -> String {
     let port = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -323,8 +319,55 @@ async fn a_central_database_that_is_down_costs_nothing_but_time() {
         .port();
     let at = document.find("@127.0.0.1:").unwrap() + "@127.0.0.1:".len();
     let end = at + document[at..].find('/').unwrap();
-    let moved = format!("{}{port}{}", &document[..at], &document[end..]);
-    workstation.run_with_input(&["enroll", "-"], &moved).json();
+    format!("{}{port}{}", &document[..at], &document[end..])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_of_the_local_file_leaves_what_was_noted_of_the_server() {
+    let workstation = Workstation::of_ada();
+    let central = Central::for_workstation(&workstation).await;
+    let document = central.document(&workstation, &["ada@acme.dev"]);
+    workstation
+        .run_with_input(&["enroll", "-"], &where_nobody_listens(&document))
+        .json();
+    workstation.import(&transcript(workstation.folder.path(), "s1", 4));
+    assert_eq!(workstation.run(&["sync"]).code, 69);
+    let state = || workstation.run(&["sync", "status"]).json()["tenants"][0]["state"].clone();
+    assert_eq!(state(), "offline");
+
+    // The server is back, and another program keeps this file from sealing a batch.
+    workstation
+        .run_with_input(&["enroll", "-"], &document)
+        .json();
+    let file = workstation.file();
+    file.execute_batch(
+        "CREATE TRIGGER full BEFORE INSERT ON sync_batches BEGIN SELECT RAISE(ABORT, 'full'); END",
+    )
+    .unwrap();
+    let ran = workstation.run(&["sync"]);
+    assert_eq!(ran.code, 1, "{}", ran.stdout);
+    let report = &ran.any_json()["tenants"][0];
+    assert_eq!(
+        (&report["pushed"], &report["pending"]),
+        (&json!(0), &json!(5))
+    );
+    assert_ne!(report["error"]["kind"], "unreachable");
+    assert_eq!(state(), "offline");
+
+    file.execute_batch("DROP TRIGGER full").unwrap();
+    workstation.sync();
+    assert_eq!(state(), "idle");
+    assert_eq!(assert_equal(&workstation, &central).await, (1, 4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_central_database_that_is_down_costs_nothing_but_time() {
+    let workstation = Workstation::of_ada();
+    let central = Central::for_workstation(&workstation).await;
+    let document = central.document(&workstation, &["ada@acme.dev"]);
+    workstation
+        .run_with_input(&["enroll", "-"], &where_nobody_listens(&document))
+        .json();
     workstation.import(&transcript(workstation.folder.path(), "s1", 4));
     let begun = Instant::now();
     let ran = workstation.run(&["sync"]);

@@ -14,7 +14,8 @@ use crate::store::error::{self, Error};
 const ROW_BYTES: usize = 320;
 
 /// What sealing finds where a change points.
-enum Sealable {
+#[derive(Clone, Copy)]
+pub(super) enum Sealable {
     /// A row.
     Row(Found),
     /// No row: it was removed.
@@ -24,7 +25,8 @@ enum Sealable {
 }
 
 /// What sealing needs to know of a row.
-struct Found {
+#[derive(Clone, Copy)]
+pub(super) struct Found {
     user: Uuid,
     session: Option<Uuid>,
     bytes: usize,
@@ -138,13 +140,16 @@ impl OutboxMut<'_> {
 
     /// Finds the row of a change: where the change says that it lies, else by its id.
     fn sealable(&self, change: &Waiting) -> Result<Sealable, Error> {
+        if let Some(call) = change.call {
+            return Ok(call);
+        }
         let sql = sealable_sql(&change.table);
         let find = |sql: &str, params: &[&dyn ToSql]| {
             self.connection()
                 .prepare_cached(sql)
                 .and_then(|mut statement| {
                     statement
-                        .query_row(params, |row| Ok((sealable_from_row(row)?, row.get(4)?)))
+                        .query_row(params, |row| Ok((sealable_from_row(row, 0)?, row.get(4)?)))
                         .optional()
                 })
                 .map_err(error::query("look at a waiting row"))
@@ -352,13 +357,14 @@ fn sealable_sql(table: &str) -> SealableSql {
     }
 }
 
-fn sealable_from_row(row: &Row<'_>) -> rusqlite::Result<Sealable> {
+/// Reads user, session, whether there is a digest, and the size of the long texts, from the column `first` on.
+pub(super) fn sealable_from_row(row: &Row<'_>, first: usize) -> rusqlite::Result<Sealable> {
     let id = |at: usize| -> rusqlite::Result<Option<Result<Uuid, uuid::Error>>> {
         Ok(row.get_ref(at)?.as_blob_or_null()?.map(Uuid::from_slice))
     };
-    let has_digest = row.get(2)?;
-    let bytes = ROW_BYTES + row.get::<_, usize>(3)?;
-    Ok(match (id(0)?, id(1)?) {
+    let has_digest = row.get(first + 2)?;
+    let bytes = ROW_BYTES + row.get::<_, usize>(first + 3)?;
+    Ok(match (id(first)?, id(first + 1)?) {
         (Some(Ok(user)), None) => Sealable::Row(Found {
             user,
             session: None,

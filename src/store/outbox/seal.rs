@@ -5,9 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension as _, Row, params};
 use uuid::Uuid;
 
+use super::choose::{self, Sealable};
 use super::{OutboxMut, STREAM_ID, SealedBatch};
 use crate::domain::ids::UserId;
 use crate::store::digest::{self, Digest};
@@ -31,7 +33,13 @@ pub(super) struct Waiting {
     pub(super) rev: i64,
     /// Where the row lay when it was changed: a hint.
     pub(super) row_id: Option<i64>,
+    /// The row itself, of a call that lies there still: most changes are of calls, so they are looked at in one go.
+    pub(super) call: Option<Sealable>,
 }
+
+/// What [`choose::sealable_from_row`] reads of a call `t`.
+const CALL: &str = "t.user_id, t.session_id, t.digest IS NOT NULL,
+    coalesce(length(t.parameters), 0) + coalesce(length(t.command_line), 0)";
 
 impl OutboxMut<'_> {
     /// Lets go of what no longer has a reason to be held: rows of users who are enrolled now, rows whose parent is
@@ -145,8 +153,10 @@ impl OutboxMut<'_> {
         let mut picked = BTreeMap::new();
         for (order, limit) in [("DESC", newest), ("ASC", rows - newest)] {
             let sql = format!(
-                "SELECT seq, table_name, pk, rev, row_id FROM change_log
-                 WHERE batch_no IS NULL AND length(pk) = 16 ORDER BY seq {order} LIMIT ?1"
+                "SELECT c.seq, c.table_name, c.pk, c.rev, c.row_id, {CALL} FROM change_log c
+                 LEFT JOIN tool_metrics t
+                    ON c.table_name = 'tool_metrics' AND t.rowid = c.row_id AND t.id = c.pk
+                 WHERE c.batch_no IS NULL AND length(c.pk) = 16 ORDER BY c.seq {order} LIMIT ?1"
             );
             let mut statement = self
                 .connection()
@@ -266,5 +276,9 @@ fn waiting(row: &Row<'_>) -> rusqlite::Result<Waiting> {
         pk: row.get(2)?,
         rev: row.get(3)?,
         row_id: row.get(4)?,
+        call: match row.get_ref(5)? {
+            ValueRef::Null => None,
+            _ => Some(choose::sealable_from_row(row, 5)?),
+        },
     })
 }

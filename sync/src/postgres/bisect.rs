@@ -8,6 +8,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use futures_util::future::join_all;
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
@@ -17,6 +18,10 @@ use super::tally::{ACTION, Tally, unaccounted};
 use crate::change::{Change, Table};
 use crate::fault::{Fault, RemoteError};
 use crate::port::{Conflict, Receipt};
+
+/// Rows in one statement: while the server works on one, the next is being written, and few enough rows that the
+/// first is soon there, enough that a statement's planning does not count.
+const PART: usize = 2_048;
 
 /// How a batch is tried, each way after the one before it has failed by a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,26 +72,42 @@ impl Applier<'_> {
         if attempt == Attempt::Bisect {
             return self.apply_bisecting(tally).await;
         }
-        for table in Table::ALL {
-            let rows = tally.take(table);
-            if attempt == Attempt::Insert && rows.iter().all(|row| row.is_new) {
-                self.insert(table, &rows, &mut tally.receipt).await?;
-            } else {
-                self.upsert(table, &rows, &mut tally.receipt).await?;
-            }
+        let tables = Table::ALL.map(|table| (table, tally.take(table)));
+        let parts = tables.iter().flat_map(|(table, rows)| {
+            let outright = attempt == Attempt::Insert && rows.iter().all(|row| row.is_new);
+            rows.chunks(PART)
+                .map(move |part| self.write(*table, part, outright))
+        });
+        // Sent one behind the other without waiting for an answer: the first to fail is the one that tells why.
+        for written in join_all(parts).await {
+            tally.receipt.add(written?);
         }
         Ok(())
+    }
+
+    async fn write(
+        &self,
+        table: Table,
+        rows: &[&Change],
+        outright: bool,
+    ) -> Result<Receipt, RemoteError> {
+        if outright {
+            self.insert(table, rows).await
+        } else {
+            self.upsert(table, rows).await
+        }
     }
 
     /// Applies all rows that can be applied, halving what fails until single rows fail.
     async fn apply_bisecting(&self, tally: &mut Tally<'_>) -> Result<(), RemoteError> {
         for table in Table::ALL {
             let rows = tally.take(table);
-            let mut waiting: Vec<&[&Change]> = vec![&rows];
+            let mut waiting: Vec<&[&Change]> = rows.chunks(rows.len().max(1)).collect();
             while let Some(part) = waiting.pop() {
                 self.connection.batch(ACTION, "SAVEPOINT part").await?;
-                let error = match self.upsert(table, part, &mut tally.receipt).await {
-                    Ok(()) => {
+                let error = match self.upsert(table, part).await {
+                    Ok(told) => {
+                        tally.receipt.add(told);
                         self.connection
                             .batch(ACTION, "RELEASE SAVEPOINT part")
                             .await?;
@@ -112,35 +133,21 @@ impl Applier<'_> {
     }
 
     /// Inserts rows that the server should not have: all of them, or none.
-    async fn insert(
-        &self,
-        table: Table,
-        rows: &[&Change],
-        receipt: &mut Receipt,
-    ) -> Result<(), RemoteError> {
-        if rows.is_empty() {
-            return Ok(());
-        }
+    async fn insert(&self, table: Table, rows: &[&Change]) -> Result<Receipt, RemoteError> {
         let write = self.statements.table(table).insert(rows);
         let params = params(&write);
         let inserted = self.connection.execute(ACTION, &write.sql, &params).await?;
         if usize::try_from(inserted) != Ok(rows.len()) {
             return Err(unaccounted());
         }
-        receipt.applied += rows.len();
-        Ok(())
+        Ok(Receipt {
+            applied: rows.len(),
+            ..Receipt::default()
+        })
     }
 
-    /// Writes rows of one table and tells for each what became of it. Counts nothing where it fails.
-    async fn upsert(
-        &self,
-        table: Table,
-        rows: &[&Change],
-        receipt: &mut Receipt,
-    ) -> Result<(), RemoteError> {
-        if rows.is_empty() {
-            return Ok(());
-        }
+    /// Writes rows of one table and tells for each what became of it.
+    async fn upsert(&self, table: Table, rows: &[&Change]) -> Result<Receipt, RemoteError> {
         let write = self.statements.table(table).upsert(rows);
         let mut applied = HashSet::with_capacity(rows.len());
         for row in self
@@ -165,11 +172,7 @@ impl Applier<'_> {
         if !rest.is_empty() {
             self.class(table, &rest, &mut told).await?;
         }
-        receipt.applied += told.applied;
-        receipt.same += told.same;
-        receipt.newer += told.newer;
-        receipt.conflicts.append(&mut told.conflicts);
-        Ok(())
+        Ok(told)
     }
 
     /// Looks rows up that were not applied: the server has each of them, and tells which version.

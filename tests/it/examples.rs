@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::workstation::Central;
 
 /// What each example has to print, among other things. One that is not named here fails.
-const PRINTS: [(&str, &[&str]); 8] = [
+const PRINTS: [(&str, &[&str]); 11] = [
     (
         "axum",
         &[
@@ -24,6 +24,15 @@ const PRINTS: [(&str, &[&str]); 8] = [
             "chunk 3 was not written: time is not an RFC 3339 time",
             "chunk 7 was not written",
             "800 sessions",
+        ],
+    ),
+    ("context", &["alder: 5 users, ", "umbra: 5 users, "]),
+    (
+        "dashboards",
+        &[
+            "version 1 became 2",
+            "an edit of the old version: stale",
+            "back to its name: true, 3 versions kept",
         ],
     ),
     ("health", &["healthy, within ", " lines for Prometheus"]),
@@ -62,6 +71,14 @@ const PRINTS: [(&str, &[&str]); 8] = [
         ],
     ),
     ("record", &["Bash: 1 call, 40 ms", "2 rows wait"]),
+    (
+        "roles",
+        &[
+            "the manager sees sessions: true",
+            "the viewer may not look: denied",
+            "the viewer deletes a session: denied",
+        ],
+    ),
 ];
 
 /// The programs that cargo makes of the folder of examples: its files, and its folders with a main.rs.

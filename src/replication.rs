@@ -153,6 +153,8 @@ impl port::Outbox for TenantOutbox {
         let sealed = self.sealed(batch)?;
         self.write(move |w| w.outbox().unseal(&sealed)).await?;
         self.open.retain(|open| open.no < sealed.no);
+        // What told that a server may hold a batch of this file went with it.
+        self.must_journal = true;
         Ok(())
     }
 
